@@ -1,0 +1,1 @@
+"""Benchmarks: one module a `make bench-NAME`, ours beside a named peer or limit in the same run."""

@@ -1,0 +1,5 @@
+"""`python -m graildient` is the command line."""
+
+from graildient.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The Scrapy project: from the marketplace's search endpoint into the lake."""

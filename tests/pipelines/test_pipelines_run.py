@@ -1,0 +1,258 @@
+"""The pipeline from the lake to the registry: in this process, and compiled in KFP's local runner."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from graildient.errors import InvalidSettings, NotEnoughData, StorageError
+from graildient.lake import Lake
+from graildient.listing import SoldListing
+from graildient.parsing import parse_hit
+from graildient.pricing.registry import Registry
+from graildient.settings import FeatureSettings, TrainingSettings
+from graildient.storage import Storage
+from pipelines import steps
+from pipelines.run import RunResult, make_config, run_in_process, run_pipeline
+from scrapers.marketplace.generator import generate
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+HISTORY = FeatureSettings(clock="history")
+SMALL = {"trials": "3", "max_iterations": "40", "space": "quick", "gate_coverage_slack": "0.5"}
+FILES = (
+    "training_set.parquet",
+    "search/result.json",
+    "search/trials.jsonl",
+    "evaluation.json",
+    "holdout.npz",
+)
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[None]:
+    """One Ray for all runs in this process."""
+    from training.search_ray import ray_session
+
+    with ray_session(cpus=2, address="", data_bytes=0):
+        yield
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with nothing but some 330 sales."""
+    root = tmp_path_factory.mktemp("sales")
+    parsed = (parse_hit(hit) for hit in generate(400, 3))
+    Lake(Storage(str(root))).append(listing for listing in parsed if isinstance(listing, SoldListing))
+    return root
+
+
+@pytest.fixture(scope="module")
+def first(ray: None, lake: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Storage, RunResult]:
+    """The first run of all, in this process."""
+    root = tmp_path_factory.mktemp("in-process") / "root"
+    shutil.copytree(lake, root)
+    storage = Storage(str(root))
+    return storage, run_in_process(storage, HISTORY, TrainingSettings(), SMALL)
+
+
+def read(storage: Storage, run_id: str, name: str) -> Any:
+    return json.loads(storage.read_bytes(f"runs/{run_id}/{name}"))
+
+
+def hashes(storage: Storage, result: RunResult) -> dict[str, str]:
+    """Of what a run leaves, but for what holds a time."""
+    found = {
+        name: hashlib.sha256(storage.read_bytes(f"runs/{result.run_id}/{name}")).hexdigest() for name in FILES
+    }
+    return found | Registry(storage).manifest(result.version).files
+
+
+def test_the_first_model_becomes_champion(first: tuple[Storage, RunResult]) -> None:
+    storage, result = first
+    registry = Registry(storage)
+    assert result.promoted, result.verdict
+    assert registry.versions() == [result.version]
+    assert registry.alias("champion") == result.version
+    assert registry.alias("challenger") is None
+    assert registry.notes(result.version)["gate"]["run_id"] == result.run_id
+    assert result.verdict["reasons"][-1] == "there is no champion yet"
+    assert result.metrics["rmsle"] < result.metrics["median_rmsle"]
+
+    about = read(storage, result.run_id, "run.json")
+    assert about["settings"]["training"]["trials"] == 3
+    assert about["training_set"]["rows"] == Lake(storage).count()
+    assert about["training_set"]["start"] < about["training_set"]["end"] < about["training_set"]["as_of"]
+    assert about["code"] == registry.manifest(result.version).code_version
+    assert set(about["steps"]) == {"training_set", "search", "train", "release"}
+    assert all(not step["reused"] for step in about["steps"].values())
+
+
+def test_run_again_nothing_is_done_twice_and_the_champion_stays(
+    first: tuple[Storage, RunResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, before = first
+    told: list[str] = []
+    monkeypatch.setattr("training.search.search", None)
+    monkeypatch.setattr("training.train.train_model", None)
+    result = run_in_process(
+        storage,
+        HISTORY,
+        TrainingSettings(),
+        SMALL,
+        lambda stage, *, done, total=None, note="": told.append(note),
+    )
+    assert (result.run_id, result.version) == (before.run_id, before.version)
+    assert result.verdict["reasons"] == [f"{before.version} is already champion"]
+    assert result.promoted
+    assert len(Registry(storage).history("champion")) == 1
+    assert Registry(storage).notes(before.version)["gate"]["promote"], "the verdict that promoted it is kept"
+    assert sum("reused: same inputs" in note for note in told) == 3
+    assert [read(storage, result.run_id, "run.json")["steps"][s]["reused"] for s in ("search", "train")] == [
+        True
+    ] * 2
+
+
+def test_a_worse_model_is_registered_and_not_promoted(first: tuple[Storage, RunResult]) -> None:
+    storage, champion = first
+    worse = run_in_process(
+        storage,
+        HISTORY,
+        TrainingSettings(),
+        SMALL | {"max_iterations": "2", "trials": "2", "gate_min_gain": "0.05"},
+    )
+    registry = Registry(storage)
+    assert worse.run_id != champion.run_id
+    assert not worse.promoted
+    assert sorted(registry.versions()) == sorted([champion.version, worse.version])
+    assert (registry.alias("champion"), registry.alias("challenger")) == (champion.version, worse.version)
+    assert any(champion.version in reason for reason in worse.verdict["reasons"])
+    assert registry.notes(worse.version)["gate"]["reasons"] == worse.verdict["reasons"]
+
+
+def test_compiled_in_the_local_runner_it_is_the_same_model(
+    first: tuple[Storage, RunResult],
+    lake: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, plain = first
+    root = tmp_path / "python3 root"  # a word that KFP's runner would replace, and a space
+    shutil.copytree(lake, root)
+    storage = Storage(str(root))
+    short, environment = tempfile.mkdtemp(dir="/tmp"), dict(os.environ)
+    monkeypatch.setattr(tempfile, "tempdir", short)
+    stages: list[str] = []
+    result = run_pipeline(
+        storage, HISTORY, TrainingSettings(), SMALL, lambda stage, **_: stages.append(stage), verbose=False
+    )
+    assert (result.run_id, result.version, result.promoted) == (plain.run_id, plain.version, True)
+    assert hashes(storage, result) == hashes(*first)
+    assert result.metrics == plain.metrics
+    assert result.verdict == plain.verdict
+
+    assert list(dict.fromkeys(stages)) == ["features", "training set", "search", "train", "release", "gate"]
+    assert capfd.readouterr() == ("", "")
+    assert dict(os.environ) == environment
+    assert os.listdir(short) == [], "nothing is left in the temporary folder"
+    run = storage.local(f"runs/{result.run_id}")
+    assert "SUCCESS" in (run / "pipeline.log").read_text()
+    assert (run / "pipeline.yaml").read_text().startswith("# PIPELINE DEFINITION")
+    assert result.version in (run / "kfp" / "release" / "report").read_text()
+    assert "| trial | state |" in (run / "kfp" / "search" / "summary").read_text()
+    release = json.loads((run / "kfp" / "release" / "executor_output.json").read_text())
+    assert release["artifacts"]["metrics"]["artifacts"][0]["metadata"]["promoted"] == 1
+
+    # A step that fails: of the class that it raised, with its name, and without a trace.
+    with pytest.raises(InvalidSettings, match=r"^step search: there is no search space 'nowhere'$") as caught:
+        run_pipeline(storage, HISTORY, TrainingSettings(), SMALL | {"space": "nowhere"})
+    assert caught.value.details[0].field == "space"
+    assert "Traceback" not in capfd.readouterr().err
+    assert (
+        "step search failed: there is no search space"
+        in storage.local("runs/failed/pipeline.log").read_text()
+    )
+
+
+def test_an_empty_lake(tmp_path: Path) -> None:
+    with pytest.raises(NotEnoughData, match="no sold listings"):
+        run_in_process(Storage(str(tmp_path)), HISTORY, TrainingSettings())
+
+
+def test_a_step_out_of_order_says_what_is_missing(tmp_path: Path) -> None:
+    config = make_config(Storage(str(tmp_path)), HISTORY, TrainingSettings())
+    with pytest.raises(StorageError, match="has no finished step 'training_set'"):
+        steps.search_step(config, "20260101-abc")
+
+
+def test_on_s3_it_is_the_same_model(
+    first: tuple[Storage, RunResult],
+    lake: Path,
+    s3_storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    storage, plain = first
+    monkeypatch.setenv("GRAILDIENT_SCRATCH", str(tmp_path / "scratch"))
+    upload(lake, s3_storage, "lake/**")
+    # A search that another pod had finished but for its last words.
+    upload(Path(storage.root), s3_storage, f"runs/{plain.run_id}/search/*-*.json")
+    upload(Path(storage.root), s3_storage, f"runs/{plain.run_id}/search/search.json")
+    monkeypatch.setattr("training.search._run", None)
+    result = run_in_process(s3_storage, HISTORY, TrainingSettings(), SMALL)
+    assert (result.run_id, result.version) == (plain.run_id, plain.version)
+    assert hashes(s3_storage, result) == hashes(storage, plain)
+    shutil.rmtree(tmp_path / "scratch")  # as on another pod
+    again = run_in_process(s3_storage, HISTORY, TrainingSettings(), SMALL)
+    assert again.verdict["reasons"] == [f"{plain.version} is already champion"]
+
+
+def upload(root: Path, target: Storage, pattern: str) -> None:
+    for path in Storage(str(root)).glob(pattern):
+        if (root / path).is_file():
+            target.write_bytes(path, (root / path).read_bytes())
+
+
+def test_terminated_in_the_middle_it_leaves_no_process(lake: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(lake, root)
+    events = tmp_path / "progress.jsonl"
+    env = os.environ | {
+        "GRAILDIENT_ROOT": str(root),
+        "GRAILDIENT_FEATURES_CLOCK": "history",
+        "GRAILDIENT_PROGRESS_FILE": str(events),
+    }
+    words = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-W", "ignore", "-m", "graildient", "pipeline", "run", *words]
+    process = subprocess.Popen(command, env=env, start_new_session=True)
+    family = [psutil.Process(process.pid)]
+    try:
+        until = time.monotonic() + 400
+        while not (events.exists() and '"search"' in events.read_text()):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        time.sleep(2)  # Ray is coming up
+        family += family[0].children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+        _, left = psutil.wait_procs(family, timeout=20)
+        assert left == []
+    finally:
+        for member in family:
+            if member.is_running():
+                member.kill()

@@ -1,0 +1,1 @@
+"""Training, evaluation, the gate and the search."""
