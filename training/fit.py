@@ -3,8 +3,8 @@
 The price is a blend, in log1p of US dollars, of the linear part and a booster. The range is a second
 booster's quantiles, widened by `training.calibrate`.
 
-The search changes the booster's parameters only, so its rows are made once (:func:`prepare`,
-:func:`prepare_split`) and a trial is one :func:`train_booster`.
+The search changes the booster's parameters only, so its rows are made once (:func:`prepare_split`)
+and a trial is one :func:`train_booster`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from graildient.pricing import features
 from graildient.pricing.market import Values
 from graildient.pricing.model import LEVELS, Seen
 from graildient.pricing.text import TextRidge
-from graildient.settings import TrainingSettings
 from training.text import Corpus, forward
 
 if TYPE_CHECKING:
@@ -102,26 +101,8 @@ def log_prices(listings: Sequence[SoldListing]) -> Floats:
     return np.log1p(np.array([listing.sold_price for listing in listings], dtype=np.float64))
 
 
-def prepare(
-    listings: Sequence[SoldListing],
-    market: Sequence[Values],
-    settings: TrainingSettings | None = None,  # noqa: ARG001 - every recipe's preparation takes its settings
-) -> Prepared:
-    """Training rows of listings sorted by time of creation, without the oldest, which have no estimate.
-
-    `settings` decides which listings come in, not yet how they are read.
-
-    Raises:
-        NotEnoughData: too few listings.
-    """
-    return Material.of(listings, market).training_rows(len(listings))
-
-
 def prepare_split(
-    listings: Sequence[SoldListing],
-    market: Sequence[Values],
-    cut: int,
-    settings: TrainingSettings | None = None,  # noqa: ARG001
+    listings: Sequence[SoldListing], market: Sequence[Values], cut: int
 ) -> tuple[Prepared, Prepared]:
     """Rows to train on (before `cut`) and to validate on (from `cut`), for a search.
 

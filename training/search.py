@@ -97,7 +97,7 @@ def search(
             f"validate on; a search needs {MIN_PART} of each",
             hint="scrape more listings",
         )
-    train, valid = prepare_split(listings, market, cut, settings)
+    train, valid = prepare_split(listings, market, cut)
     fit = Fit(train, valid, settings.max_iterations, settings.seed)
     batches = Batches(
         folder,

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graildient.listing import Listing
+from graildient.pricing.features import FIELDS
 from graildient.pricing.market import Values
-from graildient.pricing.text import BLOCKS, FIELDS, NUMBER_FIELDS, TextRidge, numbers, tokens
+from graildient.pricing.text import BLOCKS, NUMBER_FIELDS, TextRidge, numbers, tokens
 
 Floats = npt.NDArray[np.float64]
 

@@ -26,6 +26,20 @@ MISSING = "missing"
 
 ESTIMATE = "linear_log_price"
 
+FIELDS = (
+    "title",
+    "description",
+    "designers",
+    "department",
+    "category",
+    "condition",
+    "color",
+    "size",
+    "hashtags",
+    "photo_count",
+)
+"""Fields of a listing that the model reads, and to which reasons are attributed."""
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -93,18 +107,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         ESTIMATE,
         "numeric",
-        (
-            "title",
-            "description",
-            "designers",
-            "department",
-            "category",
-            "condition",
-            "color",
-            "size",
-            "hashtags",
-            "photo_count",
-        ),
+        FIELDS,
         "the linear part's log1p price; in training from a fit on older listings only",
     ),
 )

@@ -28,8 +28,9 @@ import numpy.typing as npt
 from graildient.errors import ArtifactCorrupted, Detail, ModelError
 from graildient.listing import MAX_PRICE, Listing
 from graildient.pricing import artifact, features
+from graildient.pricing.features import FIELDS
 from graildient.pricing.market import MARKET_FEATURES, Values, designer_key
-from graildient.pricing.text import FIELDS, UNREADABLE, TextRidge
+from graildient.pricing.text import UNREADABLE, TextRidge
 
 if TYPE_CHECKING:
     from catboost import CatBoostRegressor

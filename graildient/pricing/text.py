@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from graildient.errors import ArtifactCorrupted, Detail
 from graildient.listing import Listing
-from graildient.pricing.features import MISSING, market_values
+from graildient.pricing.features import FIELDS, MISSING, market_values
 from graildient.pricing.market import MARKET_FEATURES, Values, designer_key
 
 Floats = npt.NDArray[np.float64]
@@ -38,19 +38,6 @@ MAX_TEXT = 20_000
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
 """What reading a broken JSON or npz file raises."""
 
-FIELDS = (
-    "title",
-    "description",
-    "designers",
-    "department",
-    "category",
-    "condition",
-    "color",
-    "size",
-    "hashtags",
-    "photo_count",
-)
-"""Fields of a listing to which contributions are attributed."""
 _FIELD = {name: i for i, name in enumerate(FIELDS)}
 
 _WORD = re.compile(r"\w+")

@@ -19,7 +19,6 @@ from training.fit import (
     Material,
     Prepared,
     log_prices,
-    prepare,
     prepare_split,
     train_booster,
     train_range,
@@ -67,7 +66,7 @@ def test_the_oldest_have_no_estimate_and_are_not_trained_on(corpus: Corpus) -> N
     assert 0 < first < 120
     assert np.isnan(estimates[:first]).all()
     assert not np.isnan(estimates[first:]).any()
-    rows = prepare(DATA.listings, DATA.market)
+    rows = Material.of(DATA.listings, DATA.market).training_rows(240)
     assert len(rows.x) == len(rows.y) == 240 - first
     np.testing.assert_array_equal(rows.y, Y[first:])
     np.testing.assert_array_equal(rows.x[ESTIMATE], estimates[first:])
@@ -95,7 +94,7 @@ def test_validation_knows_nothing_of_its_own_prices() -> None:
 
 
 def test_prepared_rows_come_back_from_a_folder(tmp_path: Path) -> None:
-    rows = prepare(DATA.listings, DATA.market)
+    rows = Material.of(DATA.listings, DATA.market).training_rows(240)
     rows.save(tmp_path / "rows")
     copy = Prepared.load(tmp_path / "rows")
     pd.testing.assert_frame_equal(copy.x, rows.x)
@@ -107,7 +106,7 @@ def test_prepared_rows_come_back_from_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_same_training_gives_the_same_bytes(tmp_path: Path, threads: int) -> None:
-    rows = prepare(DATA.listings, DATA.market)
+    rows = Material.of(DATA.listings, DATA.market).training_rows(240)
     found = []
     for i in range(2):
         booster, spread = train_booster(rows, None, PARAMS, 15, 7, threads), train_range(rows, 7, threads)
@@ -138,4 +137,4 @@ def test_a_callback_sees_the_validation_and_can_stop() -> None:
 def test_too_few_listings_are_refused() -> None:
     few = make_data(12)
     with pytest.raises(NotEnoughData, match="12 listings"):
-        prepare(few.listings, few.market)
+        Material.of(few.listings, few.market).training_rows(len(few.listings))
