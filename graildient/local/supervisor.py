@@ -29,6 +29,7 @@ MARK = "GRAILDIENT_SUPERVISED"
 SUPERVISOR = "GRAILDIENT_SUPERVISOR_PID"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 GRACE_SECONDS = 8.0
 
 
@@ -38,9 +39,15 @@ class StageFailed(GraildientError):
     code = "stage_failed"
 
 
-def _prctl(option: int, value: int) -> None:
+def _prctl(option: int, value: object) -> None:
     with contextlib.suppress(OSError, AttributeError):  # not Linux: the other nets remain
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _is_subreaper() -> bool:
+    found = ctypes.c_int(0)
+    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(found))
+    return bool(found.value)
 
 
 def die_with_parent() -> None:
@@ -83,6 +90,8 @@ class Child:
 class Supervisor:
     """Starts children, watches them and their memory, ends all of them.
 
+    What the process had started before is not its business.
+
     Args:
         mark: names the workspace; what an earlier supervisor of the same mark left is ended first.
         logs: folder of one log file a child.
@@ -94,10 +103,14 @@ class Supervisor:
         self.children: list[Child] = []
         self.peak_rss = 0
         self._stop = threading.Event()
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        self._others: list[psutil.Process] = []
+        self._was_subreaper = False
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Supervisor:
+        self._others = psutil.Process().children()
+        self._was_subreaper = _is_subreaper()
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         end_leftovers(self.mark)
         threading.Thread(target=self._watch_memory, daemon=True).start()
         return self
@@ -105,6 +118,7 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self.end_all()
+        _prctl(_PR_SET_CHILD_SUBREAPER, int(self._was_subreaper))
 
     def start(self, name: str, command: list[str], env: Mapping[str, str]) -> Child:
         """Start one child in a session of its own, its output in `<logs>/<name>.log`."""
@@ -132,7 +146,7 @@ class Supervisor:
         me = psutil.Process()
         while not self._stop.wait(0.5):
             total = 0
-            for process in [me, *_descendants()]:
+            for process in [me, *self._descendants()]:
                 with contextlib.suppress(psutil.Error):
                     total += process.memory_info().rss
             self.peak_rss = max(self.peak_rss, total)
@@ -148,7 +162,7 @@ class Supervisor:
                 child.process.wait(max(0.0, deadline - time.monotonic()))
         # A killed parent hands its own children to us, so look again until there is nobody.
         for _ in range(20):
-            left = _descendants()
+            left = self._descendants()
             if not left:
                 break
             for process in left:
@@ -157,12 +171,15 @@ class Supervisor:
             psutil.wait_procs(left, timeout=1)
         end_leftovers(self.mark)
 
-
-def _descendants() -> list[psutil.Process]:
-    try:
-        return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
-    except psutil.Error:
-        return []
+    def _descendants(self) -> list[psutil.Process]:
+        """Living processes below us that we started, or that those did."""
+        found: list[psutil.Process] = []
+        for child in psutil.Process().children():
+            if child in self._others:
+                continue
+            with contextlib.suppress(psutil.Error):
+                found += [p for p in [child, *child.children(recursive=True)] if _alive(p.pid)]
+        return found
 
 
 def end_leftovers(mark: str) -> int:

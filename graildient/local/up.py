@@ -77,8 +77,12 @@ def _stop(_signal: int, _frame: object) -> None:
 
 @contextmanager
 def _stop_on_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end `up` as Ctrl-C does: with everything below it."""
-    before = {s: signal.signal(s, _stop) for s in (signal.SIGTERM, signal.SIGHUP)}
+    """SIGTERM and a closed terminal end `up` as Ctrl-C does: with everything below it.
+
+    What whoever started it had ignored stays so, as `nohup` wants.
+    """
+    heard = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    before = {s: signal.signal(s, _stop) for s in heard}
     try:
         yield
     finally:

@@ -43,6 +43,8 @@ class Stack:
     def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
         """`graildient up` in a session of its own, its output in `up.log`."""
         full = {k: v for k, v in os.environ.items() if not k.startswith(("GRAILDIENT_", "PROMETHEUS_"))} | env
+        # A job in the background of a script ignores Ctrl-C, and so would everything below it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with open(self.home / "up.log", "w") as out:
             return subprocess.Popen(
                 [sys.executable, "-m", "graildient", "up", *words],

@@ -93,6 +93,27 @@ def test_others_are_left_alone(tmp_path: Path) -> None:
         other.wait()
 
 
+def test_what_ran_before_is_left_alone(tmp_path: Path) -> None:
+    """As a program that supervises only for a while has children of its own (these tests: their servers)."""
+    earlier = subprocess.Popen(
+        [sys.executable, "-c", FAMILY.format(then="time.sleep(600)")], stdout=subprocess.PIPE
+    )
+    try:
+        assert earlier.stdout is not None
+        assert earlier.stdout.readline() == b"started\n"
+        below = psutil.Process(earlier.pid).children(recursive=True)
+        with Supervisor(str(tmp_path), tmp_path / "logs") as supervisor:
+            supervisor.start("stage", [sys.executable, "-c", "import time; time.sleep(600)"], {})
+        assert earlier.poll() is None
+        assert len(below) == 2
+        assert all(process.is_running() for process in below)
+    finally:
+        for process in below:
+            process.kill()
+        earlier.kill()
+        earlier.communicate()
+
+
 def test_a_dead_stage_is_told_with_its_last_words(tmp_path: Path) -> None:
     with Supervisor(str(tmp_path), tmp_path / "logs") as supervisor:
         child = supervisor.start("bad", [sys.executable, "-c", "import sys; sys.exit('the lake is dry')"], {})
