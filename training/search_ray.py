@@ -21,6 +21,8 @@ from types import FrameType
 
 from graildient.errors import Detail, GraildientError, InvalidSettings
 
+log = logging.getLogger("graildient.training")
+
 PREFIX = "gd-ray-"
 LOCK = ".lock"
 SOCKET_ROOM = 42
@@ -34,6 +36,7 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune would take Ctrl-C for the end of the search
+    "RAY_gcs_server_port_wait_time_s": "120",  # a busy machine is no reason to give up after 30
 }
 
 
@@ -76,14 +79,20 @@ def _connect(address: str, cpus: int, memory: int, scratch: Path) -> None:
             _knock(address)
             ray.init(address=address, **quiet)
         else:
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                object_store_memory=memory,
-                _temp_dir=str(scratch),
-                **quiet,
-            )
+            local = {
+                "address": "local",
+                "num_cpus": cpus,
+                "include_dashboard": False,
+                "object_store_memory": memory,
+                "_temp_dir": str(scratch),
+            }
+            try:
+                ray.init(**local, **quiet)
+            except Exception as error:
+                # Its daemons sometimes miss each other at the start; what ails the machine shows again.
+                log.warning("Ray did not start, once more: %s", error)
+                ray.shutdown()
+                ray.init(**local, **quiet)
     except Exception as error:  # Ray raises whatever its layers raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         if address:

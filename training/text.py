@@ -84,6 +84,7 @@ class Corpus:
     def fit(self, y: Floats, end: int, *, alpha: float = ALPHA) -> LinearFit:
         """A ridge on the rows before `end`; `y` is log1p of the price of all rows."""
         from sklearn.linear_model import Ridge
+        from threadpoolctl import threadpool_limits
 
         columns, idf = {}, {}
         for block, counts in self.counts.items():
@@ -95,7 +96,9 @@ class Corpus:
         linear = LinearFit(columns, idf, center, scale, np.empty(0), 0.0)
         age = (np.arange(end) - end) / end
         ridge = Ridge(alpha=alpha, solver="sparse_cg", tol=1e-3, max_iter=1000)
-        ridge.fit(self.matrix(linear, 0, end), y[:end], sample_weight=np.exp(RECENCY * age))
+        # Several threads of BLAS add in an order that depends on how many cores the machine has.
+        with threadpool_limits(1, user_api="blas"):
+            ridge.fit(self.matrix(linear, 0, end), y[:end], sample_weight=np.exp(RECENCY * age))
         return LinearFit(
             columns, idf, center, scale, np.asarray(ridge.coef_, dtype=np.float64), float(ridge.intercept_)
         )

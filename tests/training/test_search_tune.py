@@ -32,6 +32,15 @@ ITERATIONS = 40
 LIMITS = {"iterations": ITERATIONS, "patience": 1000}
 
 
+def _rays_left() -> list[str]:
+    """Command lines of Ray's living processes below this one."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            found.append(" ".join(process.cmdline()))
+    return [command for command in found if "ray" in command]
+
+
 @pytest.fixture(scope="module")
 def ray() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
@@ -42,7 +51,7 @@ def ray() -> Iterator[None]:
         yield
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert signal.getsignal(signal.SIGTERM) == before
-    assert [p for p in psutil.Process().children(recursive=True) if "ray" in " ".join(p.cmdline())] == []
+    assert _rays_left() == []
 
 
 @dataclass
