@@ -103,7 +103,7 @@ def rows_of(found: Mapping[str, Sequence[str]]) -> list[tuple[str, str, npt.NDAr
         rank = {value: i for i, value in enumerate(order)}
         names = sorted(
             size,
-            key=lambda v: (v == NOT_STATED, rank.get(v, len(rank)), -size[v] if not rank else 0, v),  # noqa: B023
+            key=lambda v: (v == NOT_STATED, rank.get(v, len(rank)), -size[v] if not rank else 0, v),
         )
         made += [(by, name, column == name) for name in names]
     return made
