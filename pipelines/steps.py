@@ -6,7 +6,7 @@ does nothing when it was done on the same inputs before:
     training_set.parquet, run.json    training_set_step    features, then the training rows
     search/                           search_step          Ray Tune
     model/, holdout.npz, evaluation.json   train_step      the model, and its figures on newer listings
-    release.json                      release_step         gate, registry, alias
+    release.json, report.html         release_step         gate, registry, alias; the report of the run
 
 The id follows from the data, the settings and the code, so a run that was killed and started again
 finds what it did, and ends in one registered model.
@@ -180,6 +180,7 @@ def release_step(config: RunConfig, run_id: str, report: Reporter = report_progr
     """
     from graildient.pricing.artifact import read_manifest
     from graildient.pricing.registry import Registry
+    from pipelines.pages import REPORT, make_report
     from training.dataset import load_dataset
     from training.gate import judge
     from training.train import Trained, load_scored
@@ -216,6 +217,7 @@ def release_step(config: RunConfig, run_id: str, report: Reporter = report_progr
         "metrics": manifest.metrics["holdout"],
     }
     _write(config, run_id, "release.json", release)
+    config.root.write_bytes(run_path(run_id, REPORT), make_report(config.root, run_id).encode())
     seconds = round(time.monotonic() - clock, 3)
     step = Step("release", {}, {}, {}, started.isoformat(timespec="seconds"), seconds, reason="never reused")
     _record(config, run_id, step, "release", report)

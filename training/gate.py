@@ -137,7 +137,7 @@ def alone(holdout: Figures, cut: Split, policy: Policy) -> list[Check]:
     coverage = holdout["coverage_80"]
     slack = coverage_slack(int(holdout["n"]), cut.past - cut.valid, policy)
     beats, holds = rmsle < median, abs(coverage - 0.8) <= slack + 1e-12
-    noise = "" if slack <= policy.coverage_slack else f", the noise of {int(holdout['n'])} listings"
+    noise = "" if slack <= policy.coverage_slack else f", the noise of {int(holdout['n']):,} listings"
     return [
         Check(
             "median",
