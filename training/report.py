@@ -7,6 +7,7 @@ this machine are left out of it.
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,8 @@ svg{display:block;width:100%;height:auto;margin:.5rem 0}
 
 _SHORT = 24
 """Characters that are not broken into lines in a table."""
+
+_NUMBER = re.compile(r"[-+]?\$?[0-9][0-9,.]*(e[-+][0-9]+)?%?")
 
 FIGURES = (
     ("rmsle", "RMSLE", "root mean squared error of log1p of the price", "{:.4f}"),
@@ -91,8 +94,10 @@ def render(content: Content) -> str:
 
 def table(names: Sequence[str], rows: Iterable[Sequence[Any]], styles: Sequence[str] = ()) -> str:
     """An HTML table; numbers stand right. `styles`: a class a row."""
-    cells = [[(v, isinstance(v, int | float) and not isinstance(v, bool)) for v in row] for row in rows]
-    right = [bool(cells) and all(row[i][1] or row[i][0] is None for row in cells) for i in range(len(names))]
+    cells = [[(v, _NUMBER.fullmatch(plain(v)) is not None) for v in row] for row in rows]
+    right = [
+        bool(cells) and all(row[i][1] or row[i][0] in (None, "") for row in cells) for i in range(len(names))
+    ]
     head = "".join(f"<th{_n(r)}>{html.escape(name)}</th>" for name, r in zip(names, right, strict=True))
     body = "".join(
         f"<tr{_style(styles, i)}>"
@@ -251,7 +256,7 @@ def _plot(
 def _slices(slices: Sequence[Mapping[str, Any]]) -> str:
     names = ("by", "slice", "listings", "RMSLE", "95 % interval", "WAPE", "bias", "80 % range holds", "width")
     rows = [
-        (part["by"], str(part["value"]).replace("_", " "), part["n"], round(part["rmsle"], 3),
+        (part["by"], str(part["value"]).replace("_", " "), part["n"], f"{part['rmsle']:.3f}",
          "{:.3f} to {:.3f}".format(*part["intervals"]["rmsle"]), f"{part['wape']:.1%}",
          f"{part['bias']:+.1%}", f"{part['coverage_80']:.1%}", f"{part['width_80']:.2f}")
         for part in slices

@@ -57,6 +57,11 @@ def test_figures_of_newer_listings(world: Storage, tmp_path: Path) -> None:
         "rmsle median_rmsle wape median_wape mdape within_20 bias coverage_80 width_80 model_version as_of"
     )
     assert set(needed.split()) <= found.keys()
+    low, high = found["intervals"]["rmsle"]
+    assert low < found["rmsle"] < high
+    by_designer = {part["value"]: part["n"] for part in found["slices"] if part["by"] == "designer"}
+    assert sum(by_designer.values()) == 80
+    assert "new designer" not in by_designer, "all are in the training rows of the lake"
     json.dumps(found)
 
 
