@@ -217,7 +217,10 @@ def release_step(config: RunConfig, run_id: str, report: Reporter = report_progr
         "metrics": manifest.metrics["holdout"],
     }
     _write(config, run_id, "release.json", release)
-    config.root.write_bytes(run_path(run_id, REPORT), make_report(config.root, run_id).encode())
+    page = run_path(run_id, REPORT)
+    # Run again, the champion is not judged again: the report keeps the verdict that made it champion.
+    if before != version or not config.root.exists(page):
+        config.root.write_bytes(page, make_report(config.root, run_id).encode())
     seconds = round(time.monotonic() - clock, 3)
     step = Step("release", {}, {}, {}, started.isoformat(timespec="seconds"), seconds, reason="never reused")
     _record(config, run_id, step, "release", report)

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -177,12 +176,12 @@ def show_slices(figures: dict[str, Any], console: Console) -> None:
     """
     if not figures.get("slices"):
         raise NotEnoughData(
-            f"no slices are known of model {figures.get('model_version', '?')}: its run left none, or is gone",
+            f"no slices are known of model {figures.get('model_version', '?')}: its run left none or is gone",
             hint="`graildient evaluate FILE --slices` measures them on a file of sold listings",
         )
     # No lines between columns: it fits into 80 characters.
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("slice", "listings", "RMSLE", "95 % interval", "WAPE", "bias", "80 % holds"):
+    table = Table(box=None, pad_edge=False)
+    for column in ("slice", "n", "RMSLE", "95 % of it", "WAPE", "bias", "holds"):
         table.add_column(column, justify="left" if column == "slice" else "right", no_wrap=True)
     last = None
     for part in figures["slices"]:
@@ -203,7 +202,7 @@ def show_slices(figures: dict[str, Any], console: Console) -> None:
     console.print(table)
     console.print(
         "price: bands of the predicted price. By the sold price, listings are chosen by their luck.\n"
-        "Dim: shown, never judged.",
+        "holds: share of sold prices inside the 80 % range. Dim: shown, never judged.",
         highlight=False,
     )
 

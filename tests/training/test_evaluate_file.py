@@ -112,6 +112,33 @@ def test_only_known_listings_leave_nothing_to_evaluate(world: Storage, tmp_path:
     assert "graildient evaluate" in caught.value.hint
 
 
+@pytest.mark.parametrize("price", [0, -5, 1e9, "free"])
+def test_a_price_that_is_none_is_refused_and_counted(world: Storage, tmp_path: Path, price: object) -> None:
+    bad = row_from_listing(NEWER[0]) | {"id": 5, "sold_price": price}
+    found = evaluate_file(write(tmp_path / "odd.jsonl", NEWER, bad), world, FEATURES)
+    assert found["n"] == 80
+    ((cause, count),) = found["rejected"].items()
+    assert cause.startswith("sold_price: ")
+    assert count == 1
+
+
+def test_an_empty_file_and_one_of_bad_rows_only(world: Storage, tmp_path: Path) -> None:
+    for rows in ([], [{"id": 3}]):
+        with pytest.raises(NotEnoughData, match="is left to evaluate on"):
+            evaluate_file(write(tmp_path / "none.jsonl", [], *rows), world, FEATURES)
+
+
+def test_one_listing_one_designer_and_one_price_only(world: Storage, tmp_path: Path) -> None:
+    same = make_sales(30, seed=9, first_id=50_000, designers=("Nike",), sold_price=1_000_000.0)
+    for sales in (same, same[:1]):
+        found = evaluate_file(write(tmp_path / "same.jsonl", sales), world, FEATURES)
+        assert found["n"] == len(sales)
+        assert found["coverage_80"] == 0
+        assert [part["n"] for part in found["slices"] if part["by"] == "designer"] == [len(sales)]
+        assert not any(part["judged"] for part in found["slices"])
+        json.dumps(found, allow_nan=False)
+
+
 def test_no_such_file_or_model(world: Storage, tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         evaluate_file(tmp_path / "none.jsonl", world, FEATURES)
