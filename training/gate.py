@@ -135,9 +135,11 @@ def alone(holdout: Figures, cut: Split, policy: Policy) -> list[Check]:
     """Rules 2 and 3."""
     rmsle, median = holdout["rmsle"], holdout["median_rmsle"]
     coverage = holdout["coverage_80"]
-    slack = coverage_slack(int(holdout["n"]), cut.past - cut.valid, policy)
+    held_out, calibrated_on = int(holdout["n"]), cut.past - cut.valid
+    slack = coverage_slack(held_out, calibrated_on, policy)
     beats, holds = rmsle < median, abs(coverage - 0.8) <= slack + 1e-12
-    noise = "" if slack <= policy.coverage_slack else f", the noise of {int(holdout['n']):,} listings"
+    noise = f", the noise of {held_out:,} listings and {calibrated_on:,} to calibrate on"
+    noise = noise if slack > policy.coverage_slack else ""
     return [
         Check(
             "median",
