@@ -119,9 +119,11 @@ class TrainingSettings(BaseSettings):
     max_iterations: int = Field(600, ge=1)
     ray_address: str = Field("", description="Empty: Ray on this machine. Else the address of a Ray cluster.")
     min_rows: int = Field(200, ge=10)
-    gate_min_gain: float = Field(0.0, ge=0, description="RMSLE by which a challenger must beat the champion.")
-    gate_coverage_slack: float = Field(
-        0.15, ge=0, le=1, description="Allowed distance of the range's coverage from 80 %."
+    policy: str = Field(
+        "default", description="Name of the gate's policy in training/policies, or a path to a YAML file."
+    )
+    forward_folds: int = Field(
+        4, ge=0, le=10, description="Walk-forward folds that a trained recipe is measured on; 0: none."
     )
 
 

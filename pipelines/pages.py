@@ -1,31 +1,28 @@
 """What the Kubeflow UI shows of a step: the search as Markdown, training and release as one HTML page each.
 
-Made from the files of the run alone, so that the same run gives the same page.
+Made from the files of the run alone, so that the same run gives the same page. The page of the release
+is the report of the run; it is kept as `report.html`.
 """
 
 from __future__ import annotations
 
 import html
+import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from graildient.storage import Storage
 
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:52rem;padding:0 1rem;color:#1a1a1a}
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse;width:100%}
-td,th{padding:.3rem .6rem;border-bottom:1px solid #ddd;text-align:left}
-td.n{text-align:right;font-variant-numeric:tabular-nums}.yes{color:#17653a}.no{color:#9a2b1c}
-"""
+REPORT = "report.html"
 
 
 def search_page(storage: Storage, run_id: str) -> str:
     """The trials of a search as a Markdown table, best first."""
-    folder = f"runs/{run_id}/search"
-    result = _json(storage, f"{folder}/result.json")
-    trials = [json.loads(line) for line in storage.read_bytes(f"{folder}/trials.jsonl").splitlines()]
+    result = _json(storage, f"runs/{run_id}/search/result.json")
+    trials = _trials(storage, run_id)
     ranked = sorted(trials, key=lambda t: (t["score"] is None, t["score"], t["number"]))
     rows = [
         f"| {t['number']} | {t['state']} | {_number(t['score'])} | {t['iterations'] or ''} | "
@@ -48,19 +45,18 @@ def search_page(storage: Storage, run_id: str) -> str:
 
 
 def train_page(storage: Storage, run_id: str) -> str:
-    """Figures of the model on the newest listings."""
-    evaluation = _json(storage, f"runs/{run_id}/evaluation.json")
-    return _page(f"Model of run {run_id}", _sections(evaluation))
+    """The report as far as it is known before the gate."""
+    return _render(storage, run_id, {})
+
+
+def make_report(storage: Storage, run_id: str) -> str:
+    """The report of a released run, made anew."""
+    return _render(storage, run_id, _json(storage, f"runs/{run_id}/release.json"))
 
 
 def release_page(storage: Storage, run_id: str) -> str:
-    """The gate's verdict with its reasons."""
-    release = _json(storage, f"runs/{run_id}/release.json")
-    word, style = ("promoted to champion", "yes") if release["promoted"] else ("not promoted", "no")
-    reasons = "".join(f"<li>{html.escape(str(r))}</li>" for r in release["verdict"].get("reasons", ()))
-    said = f'<b class="{style}">{word}</b>'
-    head = f"<p>Model <b>{html.escape(release['version'])}</b>: {said}</p><ul>{reasons}</ul>"
-    return _page(f"Release of run {run_id}", [head, *_sections(release["metrics"])])
+    """The report that the release step kept."""
+    return storage.read_bytes(f"runs/{run_id}/{REPORT}").decode()
 
 
 BY_NAME: dict[str, Callable[[Storage, str], str]] = {
@@ -70,46 +66,36 @@ BY_NAME: dict[str, Callable[[Storage, str], str]] = {
 }
 
 
+def _render(storage: Storage, run_id: str, release: dict[str, Any]) -> str:
+    from training.evaluate import Scored
+    from training.report import Content, render
+
+    base = f"runs/{run_id}"
+    with np.load(io.BytesIO(storage.read_bytes(f"{base}/holdout.npz")), allow_pickle=False) as arrays:
+        scored = Scored(*(arrays[name] for name in ("ids", "sold", "price", "low", "high")))
+    recipes = _json(storage, f"{base}/recipes.json") if storage.exists(f"{base}/recipes.json") else []
+    return render(
+        Content(
+            run_id=run_id,
+            evaluation=_json(storage, f"{base}/evaluation.json"),
+            scored=scored,
+            trials=_trials(storage, run_id),
+            release=release,
+            recipes=recipes,
+        )
+    )
+
+
+def _trials(storage: Storage, run_id: str) -> list[dict[str, Any]]:
+    lines = storage.read_bytes(f"runs/{run_id}/search/trials.jsonl").splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def _json(storage: Storage, path: str) -> Any:
     return json.loads(storage.read_bytes(path))
-
-
-def _sections(content: dict[str, Any]) -> list[str]:
-    """Plain numbers as one table; mappings and lists of mappings as a table of their own."""
-    plain = [(k, v) for k, v in content.items() if not isinstance(v, dict | list)]
-    found = [_table(("figure", "value"), plain)] if plain else []
-    for key, value in content.items():
-        if isinstance(value, dict) and value:
-            rows = [(k, v) for k, v in value.items() if not isinstance(v, dict | list)]
-            if rows:
-                found.append(f"<h2>{html.escape(key)}</h2>{_table(('figure', 'value'), rows)}")
-        elif isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
-            names = list(dict.fromkeys(name for v in value for name in v))
-            table = _table(names, ([v.get(name) for name in names] for v in value))
-            found.append(f"<h2>{html.escape(key)}</h2>{table}")
-    return found
-
-
-def _table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(_cell(v) for v in row)}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _cell(value: Any) -> str:
-    style = ' class="n"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
-    return f"<td{style}>{html.escape(_number(value))}</td>"
 
 
 def _number(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _page(title: str, sections: Iterable[str]) -> str:
-    name = html.escape(title)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'
-        f"<h1>{name}</h1>{''.join(sections)}</html>\n"
-    )
+    return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))

@@ -6,7 +6,7 @@ does nothing when it was done on the same inputs before:
     training_set.parquet, run.json    training_set_step    features, then the training rows
     search/                           search_step          Ray Tune
     model/, holdout.npz, evaluation.json   train_step      the model, and its figures on newer listings
-    release.json                      release_step         gate, registry, alias
+    release.json, report.html         release_step         gate, registry, alias; the report of the run
 
 The id follows from the data, the settings and the code, so a run that was killed and started again
 finds what it did, and ends in one registered model.
@@ -125,15 +125,20 @@ def train_step(config: RunConfig, run_id: str, report: Reporter = report_progres
         NotEnoughData: too few listings.
         StorageError: the training set or the search of this run is missing.
     """
+    from training.policy import load_policy
+
     found = _step(config, run_id, "search").value
     inputs = {
         "code": code_version(),
+        "policy": load_policy(config.training.policy).model_dump(),
         "search": {"params": found["params"], "iterations": found["iterations"]},
         "settings": config.identity()["training"],
         "training_set": _training_set(config, run_id).sha256,
     }
 
     def work() -> tuple[dict[str, Any], list[str]]:
+        from feature_repo.training_set import market_as_of
+        from training.assess import assess
         from training.dataset import load_dataset
         from training.train import train_model
 
@@ -142,9 +147,21 @@ def train_step(config: RunConfig, run_id: str, report: Reporter = report_progres
             trained = train_model(
                 dataset, found["params"], found["iterations"], config.training, folder, report
             )
-        evaluation = {"version": trained.version, "holdout": trained.holdout}
+            evaluation = assess(
+                dataset,
+                trained,
+                found["params"],
+                found["iterations"],
+                config.training,
+                lambda listings: market_as_of(listings, config.root, config.features),
+                report,
+            )
         _write(config, run_id, "evaluation.json", evaluation)
-        return evaluation, ["evaluation.json", "holdout.npz", *files_below(config, run_id, "model")]
+        return {"version": trained.version, "holdout": trained.holdout}, [
+            "evaluation.json",
+            "holdout.npz",
+            *files_below(config, run_id, "model"),
+        ]
 
     step = cached(config.root, run_path(run_id), "train", inputs, work)
     _record(config, run_id, step, "train", report)
@@ -163,6 +180,7 @@ def release_step(config: RunConfig, run_id: str, report: Reporter = report_progr
     """
     from graildient.pricing.artifact import read_manifest
     from graildient.pricing.registry import Registry
+    from pipelines.pages import REPORT, make_report
     from training.dataset import load_dataset
     from training.gate import judge
     from training.train import Trained, load_scored
@@ -180,7 +198,8 @@ def release_step(config: RunConfig, run_id: str, report: Reporter = report_progr
             manifest.metrics["holdout"],
         )
         version = registry.register(folder / "model")
-        verdict = judge(trained, registry, dataset, config.training, report)
+        evaluation = json.loads(config.root.read_bytes(run_path(run_id, "evaluation.json")))
+        verdict = judge(trained, registry, dataset, config.training, report, evaluation["leakage"])
     before, reasons = verdict["champion"], "; ".join(verdict["reasons"])
     if before != version:
         # First the note: the verdict that moved an alias is known even if we are killed in between.
@@ -198,11 +217,17 @@ def release_step(config: RunConfig, run_id: str, report: Reporter = report_progr
         "metrics": manifest.metrics["holdout"],
     }
     _write(config, run_id, "release.json", release)
+    page = run_path(run_id, REPORT)
+    # Run again, the champion is not judged again: the report keeps the verdict that made it champion.
+    if before != version or not config.root.exists(page):
+        config.root.write_bytes(page, make_report(config.root, run_id).encode())
     seconds = round(time.monotonic() - clock, 3)
     step = Step("release", {}, {}, {}, started.isoformat(timespec="seconds"), seconds, reason="never reused")
     _record(config, run_id, step, "release", report)
     report("release", done=1, total=1, note=f"{version} is {release['alias']}")
-    return run_id, {"promoted": int(promoted), **_plain(verdict["figures"])}
+    levels = [alarm["level"] for alarm in verdict["alarms"]]
+    raised = {f"leakage_{level}": levels.count(level) for level in ("told", "warning", "blocking")}
+    return run_id, {"promoted": int(promoted), **raised, **_plain(verdict["figures"])}
 
 
 BY_NAME: dict[str, Callable[[RunConfig, str], tuple[str, Numbers]]] = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from feature_repo.training_set import market_as_of
 from graildient.errors import InvalidListing, NotEnoughData
+from graildient.lake import Lake
 from graildient.listing import SoldListing
 from graildient.listing_files import count_rows, read_listings
 from graildient.pricing.model import PriceModel
@@ -19,15 +20,26 @@ from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 from training.baselines import Median
 from training.evaluate import errors, prefixed, range_figures, score
+from training.intervals import intervals
+from training.slices import designer_counts, slices
 
 STAGE = "evaluate"
 _EVERY = 500
+SEED = 7
+"""Of the bootstrap."""
 
 
 def _cause(error: InvalidListing | None) -> str:
     if error is None or not error.details:
         return "not a sale"
     return f"{error.details[0].field}: {error.details[0].reason}"
+
+
+def _designers(storage: Storage, trained: set[int]) -> list[list[str]]:
+    """Designers of the training listings that the lake holds."""
+    rows = Lake(storage).read(["id", "designers"])
+    ids, designers = rows.column("id").to_pylist(), rows.column("designers").to_pylist()
+    return [names or [] for key, names in zip(ids, designers, strict=True) if key in trained]
 
 
 def evaluate_file(
@@ -75,6 +87,7 @@ def evaluate_file(
         )
     market = market_as_of(listings, storage, settings)
     report(STAGE, done=total, total=total, note=f"pricing {len(listings)} listings")
+    known = designer_counts(_designers(storage, trained))
     scored = score(model, listings, market)
     median = Median(float(model.manifest.metrics["median_price"])).predict(listings)
     return {
@@ -82,6 +95,8 @@ def evaluate_file(
         **range_figures(scored),
         **prefixed("median", errors(scored.sold, median)),
         "n": len(listings),
+        "intervals": {name: list(pair) for name, pair in intervals(scored, SEED).items()},
+        "slices": slices(scored, listings, known, SEED),
         "left_out": left_out,
         "repeated": repeated,
         "rejected": dict(sorted(rejected.items())),

@@ -197,19 +197,24 @@ def score(
     )
 
 
-@app.command(epilog=example("graildient evaluate", "graildient evaluate sold.csv.gz --json figures.json"))
+@app.command(
+    epilog=example("graildient evaluate", "graildient evaluate sold.csv.gz --slices --json figures.json")
+)
 def evaluate(
     file: Annotated[
         Path | None, typer.Argument(help="Sold listings. Default: the champion's held-out figures.")
     ] = None,
     model: Annotated[str, typer.Option(help="Alias or version.")] = "champion",
+    slices: Annotated[
+        bool, typer.Option("--slices", help="By price band, category, designer and condition too.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures as JSON too.")] = None,
 ) -> None:
     """Error figures of a model: on its own untouched newest listings, or on a file of sold ones.
 
     Listings that the model was trained on are left out and counted; the file's prices never become features.
     """
-    from graildient.local.answers import evaluate_champion, evaluate_on, show_figures
+    from graildient.local.answers import evaluate_champion, evaluate_on, show_figures, show_slices
 
     storage, feature_settings = open_stores()
     figures = (
@@ -218,6 +223,8 @@ def evaluate(
     if json_file:
         json_file.write_text(json.dumps(figures, indent=2, default=str) + "\n", encoding="utf-8")
     show_figures(figures, out_console())
+    if slices:
+        show_slices(figures, out_console())
 
 
 @app.command(epilog=example("graildient doctor"))

@@ -20,13 +20,23 @@ def models_list() -> None:
     list_models(open_stores()[0], out_console())
 
 
-@app.command("show", epilog=example("graildient models show champion"))
-def models_show(ref: Annotated[str, typer.Argument(help="Alias or version.")] = "champion") -> None:
+@app.command("show", epilog=example("graildient models show champion", "graildient models show --report"))
+def models_show(
+    ref: Annotated[str, typer.Argument(help="Alias or version.")] = "champion",
+    report: Annotated[
+        bool, typer.Option("--report", help="Print where the report of its run lies (HTML).")
+    ] = False,
+) -> None:
     """A model's manifest and the gate's verdict, as JSON."""
+    from graildient.local.answers import report_of
     from graildient.pricing.registry import Registry
 
-    registry = Registry(open_stores()[0])
+    storage = open_stores()[0]
+    registry = Registry(storage)
     version = registry.resolve(ref)
+    if report:
+        typer.echo(report_of(storage, version))
+        return
     print_json(registry.manifest(version).model_dump(mode="json") | {"notes": registry.notes(version)})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from graildient.errors import InvalidListing, NotEnoughData
+from graildient.errors import InvalidListing, NotEnoughData, StorageError
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -46,6 +46,7 @@ def predict_here(storage: Storage, settings: FeatureSettings, given: dict[str, A
         "model_version": model.manifest.version,
         "as_of": lookup.as_of.isoformat(),
         "warnings": list(prices.warnings[0]),
+        "base_price": model.base_price,
         "reasons": [{"field": r.field, "value": r.value, "effect_usd": r.effect_usd} for r in reasons],
     }
 
@@ -59,18 +60,21 @@ def predict_remote(url: str, given: dict[str, Any]) -> dict[str, Any]:
 
 def show_price(given: dict[str, Any], answer: dict[str, Any], console: Console) -> None:
     """The answer for a person."""
+    from graildient.pricing.model import Reason
+    from graildient.pricing.words import sentences
+
     console.print(f"[bold]{given.get('title', '')}[/bold]", highlight=False)
     price, low, high = (float(answer[k]) for k in ("price", "low", "high"))
     console.print(
         f"  [bold green]${price:,.2f}[/bold green]   80 % range ${low:,.2f} to ${high:,.2f}", highlight=False
     )
-    for reason in answer.get("reasons", ())[:6]:
-        value = "" if reason["value"] in (None, "") else f" ({str(reason['value'])[:40]})"
-        effect = float(reason["effect_usd"])
-        sign, style = ("+", "green") if effect >= 0 else ("−", "red")
+    reasons = [Reason(**reason) for reason in answer.get("reasons", ())]
+    for reason, said in list(zip(reasons, sentences(reasons), strict=True))[:6]:
         console.print(
-            f"  [{style}]{sign}${abs(effect):>8,.2f}[/{style}]  {reason['field']}{value}", highlight=False
+            f"  {said}", style="green" if reason.effect_usd >= 0 else "red", highlight=False, markup=False
         )
+    if "base_price" in answer:
+        console.print(f"  [dim]a typical listing: ${float(answer['base_price']):,.2f}[/dim]", highlight=False)
     for warning in answer.get("warnings", ()):
         console.print(f"  [yellow]note[/yellow] {warning}", highlight=False)
     console.print(f"  [dim]model {answer['model_version']}, as of {answer['as_of']}[/dim]", highlight=False)
@@ -87,7 +91,10 @@ def evaluate_on(file: Path, storage: Storage, settings: FeatureSettings, ref: st
 
 
 def evaluate_champion(storage: Storage, ref: str) -> dict[str, Any]:
-    """Figures that a model's manifest records of its untouched newest listings."""
+    """Figures that a model's manifest records of its untouched newest listings.
+
+    With `intervals`, `slices` and more where the run that made it is still there.
+    """
     from graildient.pricing.registry import Registry
 
     registry = Registry(storage)
@@ -97,7 +104,35 @@ def evaluate_champion(storage: Storage, ref: str) -> dict[str, Any]:
         raise NotEnoughData(f"model {manifest.version} records no held-out figures")
     share = manifest.settings.get("holdout_share", 0.2)
     where = f"its newest {share:.0%} by listing time, before the final fit"
-    return {"on": where, "model_version": manifest.version} | figures
+    found = {"on": where, "model_version": manifest.version} | figures
+    if run := run_of(storage, manifest.version):
+        evaluation = json.loads(storage.read_bytes(f"{run}/evaluation.json"))
+        found |= {key: evaluation[key] for key in ("intervals", "slices", "folds") if key in evaluation}
+    return found
+
+
+def run_of(storage: Storage, version: str) -> str | None:
+    """The folder of the run whose gate judged a version, relative to the root, or None if it is gone."""
+    from graildient.pricing.registry import Registry
+
+    run_id = Registry(storage).notes(version).get("gate", {}).get("run_id")
+    run = f"runs/{run_id}"
+    return run if run_id and storage.exists(f"{run}/evaluation.json") else None
+
+
+def report_of(storage: Storage, version: str) -> str:
+    """Where the report of a version's run lies.
+
+    Raises:
+        StorageError: it is not there.
+    """
+    run = run_of(storage, version)
+    if run is None or not storage.exists(f"{run}/report.html"):
+        raise StorageError(
+            f"there is no report of {version}: the run that made it left none, or is gone",
+            hint="a new run makes one: `graildient pipeline run`",
+        )
+    return storage.url(f"{run}/report.html")
 
 
 _ROWS = (
@@ -131,6 +166,45 @@ def show_figures(figures: dict[str, Any], console: Console) -> None:
         )
     for cause, count in sorted(figures.get("rejected", {}).items()):
         console.print(f"{count:,} rows refused: {cause}", highlight=False)
+
+
+def show_slices(figures: dict[str, Any], console: Console) -> None:
+    """Figures by slice; those that are too thin to be judged are dim.
+
+    Raises:
+        NotEnoughData: none were measured.
+    """
+    if not figures.get("slices"):
+        raise NotEnoughData(
+            f"no slices are known of model {figures.get('model_version', '?')}: its run left none or is gone",
+            hint="`graildient evaluate FILE --slices` measures them on a file of sold listings",
+        )
+    # No lines between columns: it fits into 80 characters.
+    table = Table(box=None, pad_edge=False)
+    for column in ("slice", "n", "RMSLE", "95 % of it", "WAPE", "bias", "holds"):
+        table.add_column(column, justify="left" if column == "slice" else "right", no_wrap=True)
+    last = None
+    for part in figures["slices"]:
+        if part["by"] != last:
+            table.add_row(f"[bold]{part['by']}[/bold]")
+        low, high = part["intervals"]["rmsle"]
+        table.add_row(
+            f"  {str(part['value']).replace('_', ' ')}",
+            f"{part['n']:,}",
+            f"{part['rmsle']:.3f}",
+            f"{low:.3f}-{high:.3f}",
+            f"{part['wape']:.1%}",
+            f"{part['bias']:+.1%}",
+            f"{part['coverage_80']:.1%}",
+            style=None if part["judged"] else "dim",
+        )
+        last = part["by"]
+    console.print(table)
+    console.print(
+        "price: bands of the predicted price. By the sold price, listings are chosen by their luck.\n"
+        "holds: share of sold prices inside the 80 % range. Dim: shown, never judged.",
+        highlight=False,
+    )
 
 
 def list_models(storage: Storage, console: Console) -> None:

@@ -68,9 +68,11 @@ def test_no_process_is_left(stack: Stack) -> None:
 
 
 def test_the_model_beats_the_median(stack: Stack) -> None:
-    result = stack.command("evaluate", "--json", "figures.json")
+    result = stack.command("evaluate", "--slices", "--json", "figures.json")
     assert result.returncode == 0, result.stderr
+    assert "new designer" in result.stdout
     figures = json.loads((stack.home / "figures.json").read_text())
+    assert sum(part["n"] for part in figures["slices"] if part["by"] == "category") == figures["n"]
     assert figures["rmsle"] < figures["median_rmsle"]
     assert figures["n"] > 50
 
@@ -80,6 +82,8 @@ def test_the_other_commands_work_on_the_same_workspace(stack: Stack) -> None:
     assert stack.report["model"] in listed.stdout
     assert "champion" in listed.stdout
     assert stack.command("models", "verify").returncode == 0
+    report = Path(stack.command("models", "show", "--report").stdout.strip())
+    assert stack.report["model"] in report.read_text()
     price = stack.command("predict", "--title", "Denim jacket", "--condition", "used", "--output-json")
     assert price.returncode == 0, price.stderr
     assert json.loads(price.stdout)["reasons"]

@@ -19,7 +19,7 @@ def config(root: str = "/data/here") -> RunConfig:
     return RunConfig(
         StorageSettings(root=root),
         FeatureSettings(clock="history", ttl_days=30, redis_url=SecretStr("redis://:hush@somewhere/0")),
-        TrainingSettings(trials=3, gate_min_gain=0.25),
+        TrainingSettings(trials=3, forward_folds=2),
     )
 
 

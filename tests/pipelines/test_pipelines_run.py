@@ -32,13 +32,16 @@ from scrapers.marketplace.generator import generate
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HISTORY = FeatureSettings(clock="history")
-SMALL = {"trials": "3", "max_iterations": "40", "space": "quick", "gate_coverage_slack": "0.5"}
+# A holdout of some sixty listings says little of coverage; the paths are part of what is compared.
+LAX = str(Path(__file__).parent / "lax_policy.yaml")
+SMALL = {"trials": "3", "max_iterations": "40", "space": "quick", "policy": LAX, "forward_folds": "0"}
 FILES = (
     "training_set.parquet",
     "search/result.json",
     "search/trials.jsonl",
     "evaluation.json",
     "holdout.npz",
+    "report.html",
 )
 
 
@@ -121,6 +124,8 @@ def test_run_again_nothing_is_done_twice_and_the_champion_stays(
     assert len(Registry(storage).history("champion")) == 1
     assert Registry(storage).notes(before.version)["gate"]["promote"], "the verdict that promoted it is kept"
     assert sum("reused: same inputs" in note for note in told) == 3
+    page = storage.read_bytes(f"runs/{result.run_id}/report.html").decode()
+    assert "there is no champion yet" in page, "the report keeps the verdict that promoted it"
     assert [read(storage, result.run_id, "run.json")["steps"][s]["reused"] for s in ("search", "train")] == [
         True
     ] * 2
@@ -132,7 +137,7 @@ def test_a_worse_model_is_registered_and_not_promoted(first: tuple[Storage, RunR
         storage,
         HISTORY,
         TrainingSettings(),
-        SMALL | {"max_iterations": "2", "trials": "2", "gate_min_gain": "0.05"},
+        SMALL | {"max_iterations": "2", "trials": "2", "forward_folds": "1"},
     )
     registry = Registry(storage)
     assert worse.run_id != champion.run_id
@@ -140,6 +145,9 @@ def test_a_worse_model_is_registered_and_not_promoted(first: tuple[Storage, RunR
     assert sorted(registry.versions()) == sorted([champion.version, worse.version])
     assert (registry.alias("champion"), registry.alias("challenger")) == (champion.version, worse.version)
     assert any(champion.version in reason for reason in worse.verdict["reasons"])
+    assert [check["rule"] for check in worse.verdict["checks"] if not check["passed"]] == ["champion"]
+    assert "not promoted" in storage.read_bytes(f"runs/{worse.run_id}/report.html").decode()
+    assert len(read(storage, worse.run_id, "evaluation.json")["folds"]) == 1
     assert registry.notes(worse.version)["gate"]["reasons"] == worse.verdict["reasons"]
 
 
@@ -163,19 +171,27 @@ def test_compiled_in_the_local_runner_it_is_the_same_model(
     assert (result.run_id, result.version, result.promoted) == (plain.run_id, plain.version, True)
     assert hashes(storage, result) == hashes(*first)
     assert result.metrics == plain.metrics
+    # But for how long a price took.
+    times = [verdict["measured"].pop("latency_ms") for verdict in (result.verdict, plain.verdict)]
+    assert min(times) > 0
     assert result.verdict == plain.verdict
 
-    assert list(dict.fromkeys(stages)) == ["features", "training set", "search", "train", "release", "gate"]
+    order = ["features", "training set", "search", "train", "evaluate", "release", "gate"]
+    assert list(dict.fromkeys(stages)) == order
     assert capfd.readouterr() == ("", "")
     assert dict(os.environ) == environment
     assert os.listdir(short) == [], "nothing is left in the temporary folder"
     run = storage.local(f"runs/{result.run_id}")
     assert "SUCCESS" in (run / "pipeline.log").read_text()
     assert (run / "pipeline.yaml").read_text().startswith("# PIPELINE DEFINITION")
-    assert result.version in (run / "kfp" / "release" / "report").read_text()
+    shown = (run / "kfp" / "release" / "report").read_text()
+    assert shown == (run / "report.html").read_text()
+    assert "promoted to champion" in shown
+    assert "promoted" not in (run / "kfp" / "train" / "report").read_text()
     assert "| trial | state |" in (run / "kfp" / "search" / "summary").read_text()
     release = json.loads((run / "kfp" / "release" / "executor_output.json").read_text())
-    assert release["artifacts"]["metrics"]["artifacts"][0]["metadata"]["promoted"] == 1
+    metrics = release["artifacts"]["metrics"]["artifacts"][0]["metadata"]
+    assert (metrics["promoted"], metrics["leakage_blocking"]) == (1, 0)
 
     # A step that fails: of the class that it raised, with its name, and without a trace.
     with pytest.raises(InvalidSettings, match=r"^step search: there is no search space 'nowhere'$") as caught:

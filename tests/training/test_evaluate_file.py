@@ -57,6 +57,11 @@ def test_figures_of_newer_listings(world: Storage, tmp_path: Path) -> None:
         "rmsle median_rmsle wape median_wape mdape within_20 bias coverage_80 width_80 model_version as_of"
     )
     assert set(needed.split()) <= found.keys()
+    low, high = found["intervals"]["rmsle"]
+    assert low < found["rmsle"] < high
+    by_designer = {part["value"]: part["n"] for part in found["slices"] if part["by"] == "designer"}
+    assert sum(by_designer.values()) == 80
+    assert "new designer" not in by_designer, "all are in the training rows of the lake"
     json.dumps(found)
 
 
@@ -105,6 +110,33 @@ def test_only_known_listings_leave_nothing_to_evaluate(world: Storage, tmp_path:
         evaluate_file(path, world, FEATURES)
     assert "1 of 26 rows were refused" in caught.value.message
     assert "graildient evaluate" in caught.value.hint
+
+
+@pytest.mark.parametrize("price", [0, -5, 1e9, "free"])
+def test_a_price_that_is_none_is_refused_and_counted(world: Storage, tmp_path: Path, price: object) -> None:
+    bad = row_from_listing(NEWER[0]) | {"id": 5, "sold_price": price}
+    found = evaluate_file(write(tmp_path / "odd.jsonl", NEWER, bad), world, FEATURES)
+    assert found["n"] == 80
+    ((cause, count),) = found["rejected"].items()
+    assert cause.startswith("sold_price: ")
+    assert count == 1
+
+
+def test_an_empty_file_and_one_of_bad_rows_only(world: Storage, tmp_path: Path) -> None:
+    for rows in ([], [{"id": 3}]):
+        with pytest.raises(NotEnoughData, match="is left to evaluate on"):
+            evaluate_file(write(tmp_path / "none.jsonl", [], *rows), world, FEATURES)
+
+
+def test_one_listing_one_designer_and_one_price_only(world: Storage, tmp_path: Path) -> None:
+    same = make_sales(30, seed=9, first_id=50_000, designers=("Nike",), sold_price=1_000_000.0)
+    for sales in (same, same[:1]):
+        found = evaluate_file(write(tmp_path / "same.jsonl", sales), world, FEATURES)
+        assert found["n"] == len(sales)
+        assert found["coverage_80"] == 0
+        assert [part["n"] for part in found["slices"] if part["by"] == "designer"] == [len(sales)]
+        assert not any(part["judged"] for part in found["slices"])
+        json.dumps(found, allow_nan=False)
 
 
 def test_no_such_file_or_model(world: Storage, tmp_path: Path) -> None:
