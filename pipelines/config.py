@@ -23,8 +23,6 @@ S = TypeVar("S", bound=BaseSettings)
 SECRETS = {"redis_url"}
 ELSEWHERE = {"scratch"}
 """Of this machine only; a step finds its own."""
-EXECUTION = {"ray_address"}
-"""Where something runs; decides nothing about the result."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class RunConfig:
         """The settings that decide what comes out."""
         return {
             "features": self.features.model_dump(mode="json", exclude=SECRETS | {"online_store", "project"}),
-            "training": self.training.model_dump(mode="json", exclude=EXECUTION),
+            "training": self.training.model_dump(mode="json", exclude=set(self.training.EXECUTION)),
         }
 
 
