@@ -101,7 +101,15 @@ class TrainingSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GRAILDIENT_TRAINING_", frozen=True, extra="forbid")
 
-    EXECUTION: ClassVar[frozenset[str]] = frozenset({"ray_address", "checkpoint_seconds", "checkpoint_root"})
+    EXECUTION: ClassVar[frozenset[str]] = frozenset(
+        {
+            "ray_address",
+            "checkpoint_seconds",
+            "checkpoint_root",
+            "max_absurd_share",
+            "max_quarantine_share",
+        }
+    )
     """Where and how safely something runs; decides nothing about the result."""
 
     seed: int = 7
@@ -131,6 +139,12 @@ class TrainingSettings(BaseSettings):
         "",
         description="Folder or s3:// address that every worker of the Ray cluster reaches, for the snapshots "
         "of its trials. Empty: trials on a cluster keep none.",
+    )
+    max_absurd_share: float = Field(
+        0.05, ge=0, le=1, description="Share of listings that cannot be true above which nothing is learnt."
+    )
+    max_quarantine_share: float = Field(
+        0.5, ge=0, le=1, description="Share of what was scraped that may lie in quarantine."
     )
     min_rows: int = Field(200, ge=10)
     gate_min_gain: float = Field(0.0, ge=0, description="RMSLE by which a challenger must beat the champion.")

@@ -27,11 +27,12 @@ ELSEWHERE = {"scratch"}
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The settings of one run."""
+    """The settings of one run. `cache`: whether steps that were done before are left out."""
 
     storage: StorageSettings
     features: FeatureSettings
     training: TrainingSettings
+    cache: bool = True
 
     @property
     def root(self) -> Storage:
@@ -52,7 +53,7 @@ class RunConfig:
         return json.dumps(groups, sort_keys=True).replace("python3", "python\\u0033")
 
     @classmethod
-    def from_json(cls, text: str, *, root: str = "") -> RunConfig:
+    def from_json(cls, text: str, *, root: str = "", cache: bool = True) -> RunConfig:
         """The settings of a JSON text; what it leaves out comes from the environment.
 
         Args:
@@ -80,6 +81,7 @@ class RunConfig:
             _load(StorageSettings, storage),
             _load(FeatureSettings, groups.get("features", {})),
             _load(TrainingSettings, groups.get("training", {})),
+            cache,
         )
 
     def identity(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,11 @@ def run_async(
             ),
             run_config=_run_config(folder / "tune", [_Telling(limits["iterations"], progress)]),
         )
-    for number, found in enumerate(sorted(tuner.fit(), key=_started)):
+    with warnings.catch_warnings():
+        # A trial whose worker died reports the same scores once more.
+        warnings.filterwarnings("ignore", message="The reported value is ignored")
+        ended = sorted(tuner.fit(), key=_started)
+    for number, found in enumerate(ended):
         metrics = dict(found.metrics or {})
         if found.error is not None or METRIC not in metrics:
             metrics = DIED

@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 HISTORY = FeatureSettings(clock="history")
 SMALL = {"trials": "3", "max_iterations": "40", "space": "quick", "gate_coverage_slack": "0.5"}
 FILES = (
+    "validation.json",
     "training_set.parquet",
     "search/result.json",
     "search/trials.jsonl",
@@ -126,6 +127,36 @@ def test_run_again_nothing_is_done_twice_and_the_champion_stays(
     ] * 2
 
 
+def test_without_the_cache_everything_is_done_again_and_comes_out_the_same(
+    first: tuple[Storage, RunResult],
+) -> None:
+    storage, before = first
+    made = hashes(*first)
+    result = run_in_process(storage, HISTORY, TrainingSettings(), SMALL, cache=False)
+    assert (result.run_id, result.version) == (before.run_id, before.version)
+    assert {name: step["reason"] for name, step in result.steps.items() if not step["reused"]} == {
+        "training_set": "the cache is off",
+        "search": "the cache is off",
+        "train": "the cache is off",
+        "release": "never reused",
+    }
+    assert hashes(storage, result) == made
+
+
+def test_a_warm_start_begins_with_what_was_best_before(first: tuple[Storage, RunResult]) -> None:
+    storage, before = first
+    result = run_in_process(storage, HISTORY, TrainingSettings(), SMALL | {"warm_start": "1"})
+    assert result.run_id != before.run_id
+    changes = f"not done before, since run {before.run_id} changed: training.warm_start"
+    assert result.steps["training_set"]["reason"] == changes
+    best = read(storage, before.run_id, "search/result.json")["params"]
+    lines = storage.read_bytes(f"runs/{result.run_id}/search/trials.jsonl").splitlines()
+    tried = [json.loads(line)["params"] for line in lines]
+    expected = [] if best == tried[0] else [best]
+    assert read(storage, result.run_id, "warm_start.json")[:1] == expected or best == tried[0]
+    assert tried[1] == read(storage, result.run_id, "warm_start.json")[0]
+
+
 def test_a_worse_model_is_registered_and_not_promoted(first: tuple[Storage, RunResult]) -> None:
     storage, champion = first
     worse = run_in_process(
@@ -165,7 +196,15 @@ def test_compiled_in_the_local_runner_it_is_the_same_model(
     assert result.metrics == plain.metrics
     assert result.verdict == plain.verdict
 
-    assert list(dict.fromkeys(stages)) == ["features", "training set", "search", "train", "release", "gate"]
+    assert list(dict.fromkeys(stages)) == [
+        "validation",
+        "features",
+        "training set",
+        "search",
+        "train",
+        "release",
+        "gate",
+    ]
     assert capfd.readouterr() == ("", "")
     assert dict(os.environ) == environment
     assert os.listdir(short) == [], "nothing is left in the temporary folder"
@@ -173,6 +212,7 @@ def test_compiled_in_the_local_runner_it_is_the_same_model(
     assert "SUCCESS" in (run / "pipeline.log").read_text()
     assert (run / "pipeline.yaml").read_text().startswith("# PIPELINE DEFINITION")
     assert result.version in (run / "kfp" / "release" / "report").read_text()
+    assert "Nothing odd." in (run / "kfp" / "training-set" / "summary").read_text()
     assert "| trial | state |" in (run / "kfp" / "search" / "summary").read_text()
     release = json.loads((run / "kfp" / "release" / "executor_output.json").read_text())
     assert release["artifacts"]["metrics"]["artifacts"][0]["metadata"]["promoted"] == 1

@@ -108,7 +108,7 @@ def test_neither_pace_nor_a_dying_worker_decides_anything(ray: None, tmp_path: P
     assert died.exists()
     assert set(plain.records) == set(range(6))
     assert plain.records == other.records
-    assert (len(plain.resumed), list(other.resumed.values())) == (0, [14])
+    assert (len(plain.resumed), list(other.resumed.values())) == (0, [15])
     for name in ("batch-000.json", "batch-001.json", "batch-002.json"):
         assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
 
@@ -132,7 +132,7 @@ def test_neither_pace_nor_a_dying_worker_decides_anything(ray: None, tmp_path: P
 @slow
 def test_plain_asha_and_what_it_leaves_for_a_restart(ray: None, tmp_path: Path) -> None:
     batches = run(tmp_path, Known(dies_once=str(tmp_path / "died")), mode="async")
-    assert list(batches.resumed.values()) == [14], "Tune starts it again, and it goes on"
+    assert list(batches.resumed.values()) == [15], "Tune starts it again, and it goes on"
     assert set(batches.records) == set(range(6))
     assert {r.state for r in batches.records.values()} <= {"complete", "stopped"}
     assert batches.best is not None
