@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,30 +10,12 @@ from graildient.settings import PipelineSettings
 from pipelines.pipeline import NAME
 from pipelines.submit import compiled_package, find_cluster, open_client, run_arguments
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds(text: str) -> int:
-    """`90s`, `30m`, `6h` or `1d` as seconds.
-
-    Raises:
-        InvalidSettings: it is nothing of that, or less than a second.
-    """
-    found = re.fullmatch(r"\s*(\d{1,9})\s*([smhd])\s*", text)
-    if not found or int(found[1]) == 0:
-        raise InvalidSettings(
-            f"every: {text!r} is no length of time",
-            hint="write it as 30m, 6h or 1d",
-            details=[Detail("every", "expected a number and one of s, m, h, d")],
-        )
-    return int(found[1]) * _UNITS[found[2]]
-
 
 def schedule(
     settings: PipelineSettings,
     *,
     cron: str = "",
-    every: str = "",
+    every: int = 0,
     overrides: Mapping[str, str] | None = None,
     cache: bool = True,
 ) -> dict[str, Any]:
@@ -45,7 +26,7 @@ def schedule(
 
     Args:
         cron: six fields, seconds first, as Kubeflow has them: `0 0 3 * * *` is at three every night.
-        every: or the time from one start to the next: `6h`.
+        every: or the seconds from one start to the next.
 
     Raises:
         InvalidSettings: not one of `cron` and `every`, or it is not sound; no host is set, the root cannot
@@ -64,7 +45,7 @@ def schedule(
             hint='at three every night is "0 0 3 * * *"',
             details=[Detail("cron", "expected six fields")],
         )
-    when: dict[str, Any] = {"cron_expression": cron} if cron else {"interval_second": seconds(every)}
+    when: dict[str, Any] = {"cron_expression": cron} if cron else {"interval_second": every}
     cluster = find_cluster(settings)
     arguments = run_arguments(cluster, overrides, cache)
     with open_client(cluster) as client, compiled_package(cluster) as package:

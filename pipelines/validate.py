@@ -18,10 +18,9 @@ from graildient.lake import SCHEMA, Lake
 from graildient.listing import MAX_DESCRIPTION, MAX_PRICE, MAX_TITLE
 from graildient.settings import TrainingSettings
 from graildient.storage import Storage
+from graildient.times import EARLIEST
 
 REQUIRED = ("id", "title", "created_at", "sold_at", "sold_price")
-SINCE = datetime(2013, 1, 1, tzinfo=UTC)
-"""Before the marketplace existed."""
 
 
 @dataclass
@@ -136,7 +135,7 @@ def _absurd(table: Any, future: datetime) -> tuple[dict[str, int], int]:
         "at a price that is no number": pc.invert(pc.is_finite(price)),
         "sold before they were created": pc.less(sold, created),
         "sold in the future": pc.greater(sold, pa.scalar(future)),
-        f"sold before {SINCE:%Y}": pc.less(sold, pa.scalar(SINCE)),
+        "sold before the marketplace opened": pc.less(sold, pa.scalar(EARLIEST)),
         "with a title that is too long": pc.greater(pc.utf8_length(table["title"]), MAX_TITLE),
         "with a description that is too long": pc.greater(
             pc.utf8_length(table["description"]), MAX_DESCRIPTION

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graildient.cli.common import Set, example, open_stores, overrides, print_json
+from graildient.cli.common import Set, example, open_stores, overrides, print_json, seconds
 from graildient.console import err_console
 
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do every step anew, whatever was done before.")]
@@ -128,8 +128,9 @@ def pipeline_schedule(
     elif remove:
         print_json({"removed": module.unschedule(backend)})
     else:
+        period = seconds(every, "--every") if every else 0
         given = overrides(settings)
-        print_json(module.schedule(backend, cron=cron, every=every, overrides=given, cache=not no_cache))
+        print_json(module.schedule(backend, cron=cron, every=period, overrides=given, cache=not no_cache))
 
 
 def _backend(host: str) -> Any:
