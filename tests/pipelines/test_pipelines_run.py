@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -18,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from graildient.errors import InvalidSettings, NotEnoughData, StorageError
+from graildient.errors import InvalidSettings, LakeRefused, NotEnoughData, StorageError
 from graildient.lake import Lake
 from graildient.listing import SoldListing
 from graildient.parsing import parse_hit
@@ -219,7 +221,7 @@ def test_compiled_in_the_local_runner_it_is_the_same_model(
     assert "SUCCESS" in (run / "pipeline.log").read_text()
     assert (run / "pipeline.yaml").read_text().startswith("# PIPELINE DEFINITION")
     assert result.version in (run / "kfp" / "release" / "report").read_text()
-    assert "Nothing odd." in (run / "kfp" / "training-set" / "summary").read_text()
+    assert "- column scraped_at is empty" in (run / "kfp" / "training-set" / "summary").read_text()
     assert "| trial | state |" in (run / "kfp" / "search" / "summary").read_text()
     release = json.loads((run / "kfp" / "release" / "executor_output.json").read_text())
     assert release["artifacts"]["metrics"]["artifacts"][0]["metadata"]["promoted"] == 1
@@ -238,6 +240,48 @@ def test_compiled_in_the_local_runner_it_is_the_same_model(
 def test_an_empty_lake(tmp_path: Path) -> None:
     with pytest.raises(NotEnoughData, match="no sold listings"):
         run_in_process(Storage(str(tmp_path)), HISTORY, TrainingSettings())
+
+
+@pytest.mark.parametrize("price", ["as it was", "one for all"])
+def test_one_designer_an_empty_column_and_strange_texts(
+    ray: None, lake: Path, tmp_path: Path, price: str
+) -> None:
+    storage, texts = (
+        Storage(str(tmp_path)),
+        itertools.cycle(["👖🔥 東京 ÆØÅ", "x" * 20_000, "\u202eعربى", None]),
+    )
+    odd = [
+        listing.model_copy(
+            update={
+                "designers": ("Ünïcode 東京 👖",),
+                "color": None,
+                "title": f"{next(texts) or 'plain'}"[:300],
+                "description": next(texts),
+            }
+            | ({"sold_price": 50.0} if price == "one for all" else {})
+        )
+        for listing in Lake(Storage(str(lake))).listings()
+    ]
+    Lake(storage).append(odd)
+    small = SMALL | {"trials": "2", "max_iterations": "10"}
+    result = run_in_process(storage, HISTORY, TrainingSettings(), small)
+    warnings = read(storage, result.run_id, "validation.json")["warnings"]
+    assert {"column color is empty", "there is one designer only"} <= set(warnings)
+    assert all(math.isfinite(v) for v in result.metrics.values() if isinstance(v, float))
+    if price == "one for all":
+        assert "every listing sold for $50.00" in warnings
+        assert not result.promoted, "where the median is always right, nothing is better than the median"
+        assert any("median" in reason for reason in result.verdict["reasons"])
+
+
+def test_a_lake_that_cannot_be_true_fails_before_anything_is_built(lake: Path, tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    dear = [s.model_copy(update={"sold_price": 1e9}) for s in Lake(Storage(str(lake))).listings()]
+    Lake(storage).append(dear)
+    with pytest.raises(LakeRefused, match=r"100\.0% of \d+ listings cannot be true"):
+        run_in_process(storage, HISTORY, TrainingSettings(), SMALL)
+    assert json.loads(storage.read_bytes("runs/failed/validation.json"))["absurd_share"] == 1
+    assert not storage.exists("features")
 
 
 def test_a_step_out_of_order_says_what_is_missing(tmp_path: Path) -> None:
