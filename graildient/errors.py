@@ -6,6 +6,7 @@
     ├── StorageError          a lake, feature or registry address cannot be read or written
     ├── SourceRefused         the marketplace said no, or could not be understood at all
     ├── NotEnoughData         a window, training set or file holds too little to go on
+    ├── LakeRefused           the lake holds too much that cannot be true
     ├── FeatureStoreError     the feature repository is missing, stale or inconsistent
     │   └── OnlineStoreUnavailable   the online store is down; prices go on without it
     └── ModelError
@@ -92,6 +93,12 @@ class NotEnoughData(GraildientError):
     """A window, a training set or a file holds too little to go on."""
 
     code = "not_enough_data"
+
+
+class LakeRefused(GraildientError):
+    """The lake holds too much that cannot be true to learn from it."""
+
+    code = "lake_refused"
 
 
 class FeatureStoreError(GraildientError):

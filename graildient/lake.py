@@ -234,6 +234,10 @@ class Lake:
         """How many listings (not rows) the lake holds."""
         return int(pc.count_distinct(self._scan(["id"])["id"]).as_py())
 
+    def rows(self) -> int:
+        """How many rows it holds, older versions of corrected listings included."""
+        return len(self._scan(["id"]))
+
     def newest_sale(self) -> datetime | None:
         """Time of the last sale; None for an empty lake."""
         newest: datetime | None = pc.max(self.read(["sold_at"])["sold_at"]).as_py()

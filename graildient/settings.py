@@ -10,7 +10,7 @@ import tempfile
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -97,9 +97,20 @@ class FeatureSettings(BaseSettings):
 
 
 class TrainingSettings(BaseSettings):
-    """Search, training and the gate. Everything here is recorded in the run and in the manifest."""
+    """Search, training and the gate. What decides the result is recorded in the run and in the manifest."""
 
     model_config = SettingsConfigDict(env_prefix="GRAILDIENT_TRAINING_", frozen=True, extra="forbid")
+
+    EXECUTION: ClassVar[frozenset[str]] = frozenset(
+        {
+            "ray_address",
+            "checkpoint_seconds",
+            "checkpoint_root",
+            "max_absurd_share",
+            "max_quarantine_share",
+        }
+    )
+    """Where and how safely something runs; decides nothing about the result."""
 
     seed: int = 7
     holdout_share: float = Field(
@@ -117,7 +128,24 @@ class TrainingSettings(BaseSettings):
         "default", description="Name of a search space in training/spaces, or a path to a YAML file."
     )
     max_iterations: int = Field(600, ge=1)
+    warm_start: int = Field(
+        0, ge=0, description="Best parameters of earlier searches of the same space that are tried first."
+    )
     ray_address: str = Field("", description="Empty: Ray on this machine. Else the address of a Ray cluster.")
+    checkpoint_seconds: int = Field(
+        5, ge=0, le=3600, description="Least time between two snapshots of a trial. 0: one an iteration."
+    )
+    checkpoint_root: str = Field(
+        "",
+        description="Folder or s3:// address that every worker of the Ray cluster reaches, for the snapshots "
+        "of its trials. Empty: trials on a cluster keep none.",
+    )
+    max_absurd_share: float = Field(
+        0.05, ge=0, le=1, description="Share of listings that cannot be true above which nothing is learnt."
+    )
+    max_quarantine_share: float = Field(
+        0.5, ge=0, le=1, description="Share of what was scraped that may lie in quarantine."
+    )
     min_rows: int = Field(200, ge=10)
     policy: str = Field(
         "default", description="Name of the gate's policy in training/policies, or a path to a YAML file."

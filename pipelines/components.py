@@ -8,47 +8,56 @@ and everything that could be wrong lies in `pipelines.entry`, which the image br
 from kfp import dsl
 
 
-def training_set(settings: str, root: str, metrics: dsl.Output[dsl.Metrics]) -> str:
-    """Build the features and the training set. Returns the id of the run, which names its folder."""
+def training_set(
+    settings: str,
+    root: str,
+    cache: bool,
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+) -> str:
+    """Look at the lake, build features and training set. Returns the run's id, which names its folder."""
     from pipelines.entry import enter
 
-    return enter("training_set", settings, root, metrics=metrics)
+    return enter("training_set", settings, root, cache=cache, metrics=metrics, summary=summary)
 
 
 def search(
     settings: str,
     root: str,
     run_id: str,
+    cache: bool,
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.Markdown],
 ) -> str:
     """Search for parameters with Ray Tune."""
     from pipelines.entry import enter
 
-    return enter("search", settings, root, run_id, metrics=metrics, summary=summary)
+    return enter("search", settings, root, run_id, cache, metrics=metrics, summary=summary)
 
 
 def train(
     settings: str,
     root: str,
     run_id: str,
+    cache: bool,
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
 ) -> str:
     """Train the model and evaluate it on the newest listings."""
     from pipelines.entry import enter
 
-    return enter("train", settings, root, run_id, metrics=metrics, report=report)
+    return enter("train", settings, root, run_id, cache, metrics=metrics, report=report)
 
 
 def release(
     settings: str,
     root: str,
     run_id: str,
+    cache: bool,
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
 ) -> str:
     """Ask the gate, register the model, and move the alias."""
     from pipelines.entry import enter
 
-    return enter("release", settings, root, run_id, metrics=metrics, report=report)
+    return enter("release", settings, root, run_id, cache, metrics=metrics, report=report)

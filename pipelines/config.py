@@ -23,17 +23,16 @@ S = TypeVar("S", bound=BaseSettings)
 SECRETS = {"redis_url"}
 ELSEWHERE = {"scratch"}
 """Of this machine only; a step finds its own."""
-EXECUTION = {"ray_address"}
-"""Where something runs; decides nothing about the result."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The settings of one run."""
+    """The settings of one run. `cache`: whether steps that were done before are left out."""
 
     storage: StorageSettings
     features: FeatureSettings
     training: TrainingSettings
+    cache: bool = True
 
     @property
     def root(self) -> Storage:
@@ -54,7 +53,7 @@ class RunConfig:
         return json.dumps(groups, sort_keys=True).replace("python3", "python\\u0033")
 
     @classmethod
-    def from_json(cls, text: str, *, root: str = "") -> RunConfig:
+    def from_json(cls, text: str, *, root: str = "", cache: bool = True) -> RunConfig:
         """The settings of a JSON text; what it leaves out comes from the environment.
 
         Args:
@@ -82,13 +81,14 @@ class RunConfig:
             _load(StorageSettings, storage),
             _load(FeatureSettings, groups.get("features", {})),
             _load(TrainingSettings, groups.get("training", {})),
+            cache,
         )
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide what comes out."""
         return {
             "features": self.features.model_dump(mode="json", exclude=SECRETS | {"online_store", "project"}),
-            "training": self.training.model_dump(mode="json", exclude=EXECUTION),
+            "training": self.training.model_dump(mode="json", exclude=set(self.training.EXECUTION)),
         }
 
 

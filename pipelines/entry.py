@@ -18,10 +18,11 @@ PROGRESS_FILE = "GRAILDIENT_PIPELINE_PROGRESS"
 """Variable that names the progress file of the steps alone. (Their caller has, or has not, its own.)"""
 
 
-def enter(name: str, settings: str, root: str, run_id: str = "", **artifacts: Any) -> str:
+def enter(name: str, settings: str, root: str, run_id: str = "", cache: bool = True, **artifacts: Any) -> str:
     """Run the step `name`; returns the id of the run.
 
     Args:
+        cache: whether what was done before on the same inputs is left out.
         artifacts: of KFP: `metrics` gets the step's numbers, `summary` and `report` its pages.
 
     Raises:
@@ -32,16 +33,17 @@ def enter(name: str, settings: str, root: str, run_id: str = "", **artifacts: An
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from pipelines import pages, steps
+            from pipelines import pages, steps, validate
             from pipelines.config import RunConfig
 
-            config = RunConfig.from_json(settings, root=root)
+            config = RunConfig.from_json(settings, root=root, cache=cache)
             run_id, numbers = steps.BY_NAME[name](config, run_id)
             for key, value in numbers.items():
                 artifacts["metrics"].log_metric(key, value)
             for kind in ("summary", "report"):
                 if kind in artifacts:
-                    page = pages.BY_NAME[name](config.root, run_id)
+                    made = {"training_set": validate.validation_page} | pages.BY_NAME
+                    page = made[name](config.root, run_id)
                     Path(artifacts[kind].path).write_text(page, encoding="utf-8")
     except GraildientError as error:
         _tell(name, error.to_json())

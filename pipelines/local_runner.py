@@ -67,7 +67,7 @@ def _run(config: RunConfig, folder: Path, verbose: bool) -> str:
         )
         try:
             with redirect_stdout(_Both(log, sys.stdout) if verbose else log):
-                run_id: Any = pipeline(settings=config.to_json(), root="").output
+                run_id: Any = pipeline(settings=config.to_json(), root="", cache=config.cache).output
         except RuntimeError as error:
             raise _step_error(folder / "error.json", error, config.root) from None
     # Its SUCCESS is not taken on trust.

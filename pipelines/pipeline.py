@@ -1,5 +1,7 @@
 """The pipeline: four steps, each a pod or two on a cluster, so few and big.
 
+Validation and features are stages of the training set's step; the gate and the registry of the release's.
+
 Kubeflow's own cache is off. It knows a step by its parameters, and would skip one whose files were
 removed or whose registry has moved on; the steps' own cache looks at contents (`step_cache`).
 A decision is made inside of a step: `dsl.If` is silently wrong in KFP's local runner.
@@ -45,12 +47,14 @@ def make_pipeline(cluster: ClusterSettings) -> Any:
     @dsl.pipeline(
         name=NAME, description="Training set, search, training, gate and release of the price model."
     )
-    def graildient(settings: str = "{}", root: str = "") -> str:
+    def graildient(settings: str = "{}", root: str = "", cache: bool = True) -> str:
         # `settings`: JSON of pipelines.config; what it leaves out comes from the steps' environment.
         # `root`: a folder or s3://bucket/prefix, in place of that of the settings.
-        run_id: Any = task(components.training_set, settings=settings, root=root).outputs["Output"]
+        # `cache`: false does every step anew, whatever was done before.
+        given = {"settings": settings, "root": root, "cache": cache}
+        run_id: Any = task(components.training_set, **given).outputs["Output"]
         for step in (components.search, components.train, components.release):
-            run_id = task(step, settings=settings, root=root, run_id=run_id).outputs["Output"]
+            run_id = task(step, **given, run_id=run_id).outputs["Output"]
         return run_id  # type: ignore[no-any-return]
 
     return graildient

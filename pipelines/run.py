@@ -24,13 +24,17 @@ VERBOSE = "GRAILDIENT_VERBOSE"
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run led to. `verdict`: the gate's, with `reasons`. `metrics`: of the model on the holdout."""
+    """What a run led to. `verdict`: the gate's, with `reasons`. `metrics`: of the model on the holdout.
+
+    `steps`: name of a step to `seconds`, whether it was `reused`, and the `reason` why or why not.
+    """
 
     run_id: str
     version: str
     promoted: bool
     verdict: dict[str, Any]
     metrics: dict[str, Any]
+    steps: dict[str, dict[str, Any]]
 
 
 def run_in_process(
@@ -39,8 +43,13 @@ def run_in_process(
     training: TrainingSettings,
     overrides: Mapping[str, str] | None = None,
     report: Reporter = report_progress,
+    *,
+    cache: bool = True,
 ) -> RunResult:
     """The steps one after the other in this process, without Kubeflow.
+
+    Args:
+        cache: whether steps that were done before on the same inputs are left out.
 
     Raises:
         InvalidSettings: an override is no setting, or its value is out of bounds.
@@ -48,7 +57,7 @@ def run_in_process(
     """
     from pipelines import steps
 
-    config = make_config(storage, features, training, overrides)
+    config = make_config(storage, features, training, overrides, cache=cache)
     return read_result(config.root, steps.run_all(config, report))
 
 
@@ -60,11 +69,13 @@ def run_pipeline(
     report: Reporter = report_progress,
     *,
     verbose: bool | None = None,
+    cache: bool = True,
 ) -> RunResult:
     """The compiled pipeline in KFP's local runner, each step a process of its own.
 
     Args:
         verbose: show what KFP and the steps print; default: whether GRAILDIENT_VERBOSE is set.
+        cache: whether steps that were done before on the same inputs are left out.
 
     Raises:
         InvalidSettings: an override is no setting, or its value is out of bounds.
@@ -72,7 +83,7 @@ def run_pipeline(
     """
     from pipelines.local_runner import run_compiled
 
-    config = make_config(storage, features, training, overrides)
+    config = make_config(storage, features, training, overrides, cache=cache)
     loud = bool(os.environ.get(VERBOSE)) if verbose is None else verbose
     return read_result(config.root, run_compiled(config, report, verbose=loud))
 
@@ -82,6 +93,8 @@ def make_config(
     features: FeatureSettings,
     training: TrainingSettings,
     overrides: Mapping[str, str] | None = None,
+    *,
+    cache: bool = True,
 ) -> RunConfig:
     """The settings of a run below `storage`.
 
@@ -90,7 +103,7 @@ def make_config(
     """
     endpoint = None if storage.is_local else getattr(storage.fs, "endpoint_url", None)
     where = load(StorageSettings, root=storage.root, **({"s3_endpoint": endpoint} if endpoint else {}))
-    return RunConfig(where, features, override(training, overrides or {}))
+    return RunConfig(where, features, override(training, overrides or {}), cache)
 
 
 def read_result(storage: Storage, run_id: str) -> RunResult:
@@ -100,5 +113,6 @@ def read_result(storage: Storage, run_id: str) -> RunResult:
         StorageError: the run was never released.
     """
     content = json.loads(storage.read_bytes(f"runs/{run_id}/release.json"))
+    about = json.loads(storage.read_bytes(f"runs/{run_id}/run.json"))
     wanted = ("version", "promoted", "verdict", "metrics")
-    return RunResult(run_id=run_id, **{key: content[key] for key in wanted})
+    return RunResult(run_id=run_id, **{key: content[key] for key in wanted}, steps=about["steps"])

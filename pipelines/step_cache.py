@@ -44,6 +44,9 @@ def cached(
     name: str,
     inputs: Mapping[str, Any],
     work: Callable[[], tuple[dict[str, Any], list[str]]],
+    *,
+    reuse: bool = True,
+    since: Callable[[], str] = lambda: "",
 ) -> Step:
     """Do a step of a run, unless it was done on the same inputs and its outputs are still as they were.
 
@@ -51,10 +54,14 @@ def cached(
         run: the run's folder, relative to the root.
         inputs: whatever decides what comes out, as JSON types.
         work: does it; gives the step's answer and the paths (below the run's folder) that it wrote.
+        reuse: False does it anew in any case.
+        since: what changed since the run before, asked when this run has never done the step.
     """
     marker = f"{run}/steps/{name}.json"
     last = _read(storage, marker)
-    reason = _why_not(storage, run, last, dict(inputs))
+    reason = _why_not(storage, run, last, dict(inputs)) if reuse else "the cache is off"
+    if last is None and reuse:
+        reason = ", ".join(filter(None, (reason, since())))
     if last is not None and not reason:
         return Step(**(last | {"reused": True, "reason": "same inputs, and its outputs are unchanged"}))
     started, clock = datetime.now(UTC), time.monotonic()

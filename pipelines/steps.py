@@ -3,7 +3,8 @@
 Each takes the settings of the run and the run's id, leaves its files below `runs/<run id>`, and
 does nothing when it was done on the same inputs before:
 
-    training_set.parquet, run.json    training_set_step    features, then the training rows
+    validation.json, training_set.parquet, run.json
+                                      training_set_step    a look at the lake, features, training rows
     search/                           search_step          Ray Tune
     model/, holdout.npz, evaluation.json   train_step      the model, and its figures on newer listings
     release.json, report.html         release_step         gate, registry, alias; the report of the run
@@ -15,19 +16,23 @@ finds what it did, and ends in one registered model.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from graildient.code_version import code_version
+from graildient.errors import LakeRefused, StorageError
 from graildient.lake import Lake
 from graildient.progress import Reporter
 from graildient.progress import report as report_progress
 from pipelines.config import RunConfig
 from pipelines.run_folder import files_below, local_folder, run_path
 from pipelines.step_cache import Step, cached, fingerprint, read_steps
+from pipelines.validate import validate
 
 Numbers = dict[str, float]
 """What a step shows as metrics."""
@@ -38,16 +43,29 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 def training_set_step(
     config: RunConfig, run_id: str = "", report: Reporter = report_progress
 ) -> tuple[str, Numbers]:
-    """Build what is missing of the features, then the training set. Decides the id of the run.
+    """Look at the lake, build what is missing of the features, then the training set.
+
+    Decides the id of the run.
 
     Raises:
-        NotEnoughData: the lake holds nothing that was knowable.
+        NotEnoughData: the lake holds nothing, or nothing that was knowable.
+        LakeRefused: too much of the lake cannot be true (see `pipelines.validate`).
         FeatureStoreError, StorageError: lake or features cannot be read or written.
     """
     from feature_repo.build import build_features
     from feature_repo.training_set import build_training_set
 
     storage = config.root
+    report("validation", done=0, total=1)
+    found = validate(Lake(storage))
+    told = json.dumps(found.to_json(), indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    try:
+        found.refuse(config.training)
+    except LakeRefused:
+        storage.write_bytes("runs/failed/validation.json", told)
+        raise
+    noted = f"{found.listings:,} listings" + "".join(f"; {warning}" for warning in found.warnings[:2])
+    report("validation", done=1, total=1, note=noted)
     built = build_features(storage, config.features, report=report)
     inputs = {
         "code": code_version(),
@@ -64,11 +82,27 @@ def training_set_step(
         value = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in asdict(made).items()}
         return value, ["training_set.parquet"]
 
-    step = cached(storage, run_path(run_id), "training_set", inputs, work)
+    step = cached(
+        storage,
+        run_path(run_id),
+        "training_set",
+        inputs,
+        work,
+        reuse=config.cache,
+        since=lambda: _since(config, run_id, inputs),
+    )
+    storage.write_bytes(run_path(run_id, "validation.json"), told)
     about = {"run_id": run_id, **inputs, "training_set": step.value}
     _write(config, run_id, "run.json", about | {"settings": json.loads(config.to_json()), "steps": {}})
     _record(config, run_id, step, "training set", report)
-    return run_id, {"sales": built.sales, "rows": step.value["rows"], "reused": int(step.reused)}
+    return run_id, {
+        "listings": found.listings,
+        "quarantine_share": found.quarantine_share,
+        "absurd_share": found.absurd_share,
+        "sales": built.sales,
+        "rows": step.value["rows"],
+        "reused": int(step.reused),
+    }
 
 
 def search_step(config: RunConfig, run_id: str, report: Reporter = report_progress) -> tuple[str, Numbers]:
@@ -81,11 +115,13 @@ def search_step(config: RunConfig, run_id: str, report: Reporter = report_progre
     """
     from training.search_space import read_space
 
+    warm = _warm(config, run_id)
     inputs = {
         "code": code_version(),
         "settings": config.identity()["training"],
         "space": read_space(config.training.space),
         "training_set": _training_set(config, run_id).sha256,
+        "warm_start": warm,
     }
 
     def work() -> tuple[dict[str, Any], list[str]]:
@@ -96,9 +132,11 @@ def search_step(config: RunConfig, run_id: str, report: Reporter = report_progre
         dataset = load_dataset(config.root, _training_set(config, run_id))
         past = split(len(dataset), config.training).past
         with local_folder(config, run_id, "search") as folder:
-            found = search(
-                dataset.listings[:past], dataset.market[:past], config.training, folder / "search", report
-            )
+            target = folder / "search"
+            if not config.cache:
+                shutil.rmtree(target, ignore_errors=True)  # its finished trials would be taken over
+            rows = dataset.listings[:past], dataset.market[:past]
+            found = search(*rows, config.training, target, report, warm=warm)
         states = [trial["state"] for trial in found.trials]
         value = {
             "params": found.params,
@@ -108,7 +146,7 @@ def search_step(config: RunConfig, run_id: str, report: Reporter = report_progre
         }
         return value, ["search/result.json", "search/trials.jsonl"]
 
-    step = cached(config.root, run_path(run_id), "search", inputs, work)
+    step = cached(config.root, run_path(run_id), "search", inputs, work, reuse=config.cache)
     _record(config, run_id, step, "search", report)
     return run_id, {
         "validation_rmsle": step.value["score"],
@@ -163,7 +201,7 @@ def train_step(config: RunConfig, run_id: str, report: Reporter = report_progres
             *files_below(config, run_id, "model"),
         ]
 
-    step = cached(config.root, run_path(run_id), "train", inputs, work)
+    step = cached(config.root, run_path(run_id), "train", inputs, work, reuse=config.cache)
     _record(config, run_id, step, "train", report)
     return run_id, {**_plain(step.value["holdout"]), "reused": int(step.reused)}
 
@@ -254,9 +292,54 @@ def _training_set(config: RunConfig, run_id: str) -> Any:
     return TrainingSet(**(value | times))
 
 
-def _step(config: RunConfig, run_id: str, name: str) -> Step:
-    from graildient.errors import StorageError
+def _warm(config: RunConfig, run_id: str) -> list[dict[str, Any]]:
+    """What the search tries first of what earlier ones found.
 
+    Chosen once a run: started again, it is the same search, whatever other runs have ended meanwhile.
+    """
+    count = config.training.warm_start
+    if count == 0:
+        return []
+    path = run_path(run_id, "warm_start.json")
+    if config.cache and config.root.exists(path):
+        chosen: list[dict[str, Any]] = json.loads(config.root.read_bytes(path))
+        return chosen
+    from training.search_space import load_space
+    from training.search_warm import earlier
+
+    chosen = earlier(config.root, load_space(config.training.space), count, but=run_id)
+    _write(config, run_id, "warm_start.json", chosen)
+    return chosen
+
+
+def _since(config: RunConfig, run_id: str, inputs: dict[str, Any]) -> str:
+    """What is not as in the run before this one."""
+    runs = []
+    for path in config.root.glob("runs/*/run.json"):
+        with suppress(StorageError, ValueError, KeyError, TypeError):
+            about = json.loads(config.root.read_bytes(path))
+            if about["run_id"] != run_id:
+                runs.append((about["steps"]["training_set"]["started_at"], about["run_id"], about))
+    if not runs:
+        return "the first run here"
+    _, last, about = max(runs, key=lambda run: run[:2])
+    changed = []
+    for group, now in inputs.items():
+        if group == "settings":
+            # What a run was told is kept whole; only what decides its result is compared.
+            before = about["settings"]
+            changed += [
+                f"{room}.{key}"
+                for room, values in now.items()
+                for key, value in values.items()
+                if before.get(room, {}).get(key) != value
+            ]
+        elif about.get(group) != now:
+            changed.append(group)
+    return f"since run {last} changed: {', '.join(changed) or 'nothing'}"
+
+
+def _step(config: RunConfig, run_id: str, name: str) -> Step:
     for step in read_steps(config.root, run_path(run_id)):
         if step.name == name:
             return step

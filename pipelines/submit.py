@@ -1,4 +1,4 @@
-"""Hand the compiled pipeline to a Kubeflow Pipelines backend, once or by a schedule."""
+"""Hand the compiled pipeline to a Kubeflow Pipelines backend."""
 
 from __future__ import annotations
 
@@ -24,9 +24,15 @@ POLL_SECONDS = 5.0
 
 
 def submit(
-    settings: PipelineSettings, *, wait: bool = False, overrides: Mapping[str, str] | None = None
+    settings: PipelineSettings,
+    *,
+    wait: bool = False,
+    overrides: Mapping[str, str] | None = None,
+    cache: bool = True,
 ) -> dict[str, Any]:
     """Start a run of the compiled pipeline, with the settings of this process' environment.
+
+    `cache`: whether steps that were done before on the same inputs are left out.
 
     Returns `run_id` (Kubeflow's), `url`, `experiment` and `state`; waited for, the state is SUCCEEDED.
 
@@ -34,9 +40,9 @@ def submit(
         InvalidSettings: no host is set, the root cannot be seen from a pod, or an override is wrong.
         GraildientError: the host does not answer or refuses, or the run that was waited for failed.
     """
-    cluster = _cluster(settings)
-    arguments = _arguments(cluster, overrides)
-    with _client(cluster) as client, _compiled(cluster) as package:
+    cluster = find_cluster(settings)
+    arguments = run_arguments(cluster, overrides, cache)
+    with open_client(cluster) as client, compiled_package(cluster) as package:
         run = client.create_run_from_pipeline_package(
             package,
             arguments=arguments,
@@ -52,35 +58,8 @@ def submit(
         return found | {"state": _wait(client, run.run_id, cluster)} if wait else found
 
 
-def schedule(
-    settings: PipelineSettings, cron: str, *, overrides: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Run the pipeline again and again, one run at a time, without catching up on missed ones.
-
-    Args:
-        cron: six fields, seconds first, as Kubeflow has them: `0 0 3 * * *` is at three every night.
-
-    Raises:
-        InvalidSettings: no host is set, the root cannot be seen from a pod, or an override is wrong.
-        GraildientError: the host does not answer or refuses.
-    """
-    cluster = _cluster(settings)
-    arguments = _arguments(cluster, overrides)
-    with _client(cluster) as client, _compiled(cluster) as package:
-        experiment = client.create_experiment(cluster.experiment)
-        job = client.create_recurring_run(
-            experiment.experiment_id,
-            job_name=NAME,
-            cron_expression=cron,
-            max_concurrency=1,
-            no_catchup=True,
-            params=arguments,
-            pipeline_package_path=package,
-        )
-        return {"recurring_run_id": job.recurring_run_id, "experiment": cluster.experiment, "cron": cron}
-
-
-def _cluster(settings: PipelineSettings) -> ClusterSettings:
+def find_cluster(settings: PipelineSettings) -> ClusterSettings:
+    """Raises InvalidSettings when no host is set."""
     cluster = load(ClusterSettings, **settings.model_dump(exclude_unset=True))
     if not cluster.host:
         raise InvalidSettings(
@@ -91,7 +70,14 @@ def _cluster(settings: PipelineSettings) -> ClusterSettings:
     return cluster
 
 
-def _arguments(cluster: ClusterSettings, overrides: Mapping[str, str] | None) -> dict[str, str]:
+def run_arguments(
+    cluster: ClusterSettings, overrides: Mapping[str, str] | None, cache: bool
+) -> dict[str, Any]:
+    """Of the compiled pipeline.
+
+    Raises:
+        InvalidSettings: the root cannot be seen from a pod, or an override is wrong.
+    """
     storage = load(StorageSettings, **({"root": cluster.root} if cluster.root else {}))
     training = override(load(TrainingSettings), overrides or {})
     if "://" not in storage.root and not cluster.root:
@@ -101,7 +87,8 @@ def _arguments(cluster: ClusterSettings, overrides: Mapping[str, str] | None) ->
             "of the volume that GRAILDIENT_PIPELINE_VOLUME_CLAIM names",
             details=[Detail("root", "a folder of this machine")],
         )
-    return {"settings": RunConfig(storage, load(FeatureSettings), training).to_json(), "root": storage.root}
+    config = RunConfig(storage, load(FeatureSettings), training)
+    return {"settings": config.to_json(), "root": storage.root, "cache": cache}
 
 
 def _wait(client: Any, run_id: str, cluster: ClusterSettings) -> str:
@@ -130,7 +117,8 @@ def _wait(client: Any, run_id: str, cluster: ClusterSettings) -> str:
 
 
 @contextmanager
-def _compiled(cluster: ClusterSettings) -> Iterator[str]:
+def compiled_package(cluster: ClusterSettings) -> Iterator[str]:
+    """The path of the pipeline's YAML."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{NAME}.yaml")
         compile_pipeline(path, cluster)
@@ -138,7 +126,7 @@ def _compiled(cluster: ClusterSettings) -> Iterator[str]:
 
 
 @contextmanager
-def _client(cluster: ClusterSettings) -> Iterator[Any]:
+def open_client(cluster: ClusterSettings) -> Iterator[Any]:
     """KFP's client, without its talk; whatever goes wrong between it and the host becomes one sentence."""
     import kfp
     import kfp_server_api  # type: ignore[import-untyped]

@@ -160,13 +160,13 @@ def train_booster(
         chosen.setdefault("bootstrap_type", "Bayesian")
     model = CatBoostRegressor(
         **{
+            "allow_writing_files": False,
             **chosen,
             "loss_function": loss,
             "iterations": iterations,
             "random_seed": seed,
             "thread_count": threads,
             "verbose": False,
-            "allow_writing_files": False,
             "use_best_model": False,
             "allow_const_label": True,
         }

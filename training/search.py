@@ -9,7 +9,8 @@ holdout. Two modes:
   a batch costs more than repeatability is worth. Killed, it goes on with `Tuner.restore`.
 
 The folder of a search holds `search.json` (what it is about), `batch-*.json`, `trials.jsonl` and
-`result.json`; none of them holds a time. Seconds are in `timings.json`.
+`result.json`; none of them holds a time. Seconds are in `timings.json`. While it runs there are the
+snapshots of the trials too, from which they go on after a SIGKILL (`search_checkpoint`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,11 +32,12 @@ from graildient.listing import SoldListing
 from graildient.pricing.market import Values
 from graildient.progress import Reporter
 from graildient.progress import report as report_progress
-from graildient.settings import TrainingSettings
+from graildient.settings import StorageSettings, TrainingSettings, load
 from graildient.storage import Storage
 from training.fit import PARAMS, Prepared, prepare_split, train_booster
 from training.search_batches import Batches, Record, rungs
-from training.search_space import Space, load_space
+from training.search_checkpoint import FOLDER, Checkpoints, Kept
+from training.search_space import Space, describe, load_space
 
 STAGE = "search"
 PATIENCE = 60
@@ -49,7 +52,8 @@ class SearchResult:
 
     `params`: of CatBoost. `iterations`: for a model of all past listings. `score`: RMSLE on the
     validation part. `trials`: every trial in order (see `search_batches.Record`). `seconds`: a trial
-    number to how long it ran; no part of the result.
+    number to how long it ran, `resumed`: to the iterations that it took over from a snapshot; no part of
+    the result.
     """
 
     params: dict[str, Any]
@@ -57,6 +61,7 @@ class SearchResult:
     score: float
     trials: list[dict[str, Any]]
     seconds: dict[int, float] = field(default_factory=dict, compare=False)
+    resumed: dict[int, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,60 @@ class Fit:
     iterations: int
     seed: int
 
-    def __call__(self, params: dict[str, Any], curve: Any) -> object:
+    def __call__(self, params: dict[str, Any], curve: Any, kept: Kept | None = None) -> object:
         chosen = {**PARAMS, **params}
-        return train_booster(self.train, self.valid, chosen, self.iterations, self.seed, 1, curve)
+        if kept is None:
+            return self._train(chosen, curve)
+        options, before = kept.options(), kept.snapshot.exists()
+        try:
+            return self._train(chosen | options, _Keeping(curve, kept))
+        except Exception:
+            if not before or curve.at:
+                raise
+            kept.forget()  # of another version of CatBoost, say
+            return self._train(chosen | options, _Keeping(curve, kept))
+
+    def _train(self, params: dict[str, Any], callback: Any) -> Any:
+        model = train_booster(self.train, self.valid, params, self.iterations, self.seed, 1, callback)
+        # A snapshot of the last iteration leaves CatBoost nothing to call back about.
+        callback.follow(model.get_evals_result()["validation"]["RMSE"])
+        return model
+
+
+@dataclass(frozen=True)
+class _Keeping:
+    """The curve as CatBoost's callback, with a look at the snapshot after each iteration."""
+
+    curve: Any
+    kept: Kept
+
+    def after_iteration(self, info: Any) -> bool:
+        self.kept.send()
+        return bool(self.curve.after_iteration(info))
+
+    def follow(self, scores: Sequence[float]) -> bool:
+        return bool(self.curve.follow(scores))
+
+
+class Remaining:
+    """How long the rest of a search takes, from how long its trials took so far."""
+
+    def __init__(self, total: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._total = total
+        self._now = now
+        self._calls = 0
+        self._from = (0.0, 0.0)
+
+    def left(self, done: float) -> str:
+        """`about 40 s left`, or nothing as long as nobody can say. `done`: trials, with parts of one."""
+        self._calls += 1
+        if self._calls <= 2:  # before the second call Ray starts, which says nothing of the rest
+            self._from = (self._now(), done)
+        since, first = self._from
+        if done - first < 0.2 or done >= self._total:
+            return ""
+        seconds = (self._now() - since) / (done - first) * (self._total - done)
+        return f"about {seconds:.0f} s left" if seconds < 100 else f"about {seconds / 60:.0f} min left"
 
 
 def search(
@@ -79,10 +135,15 @@ def search(
     settings: TrainingSettings,
     folder: Path,
     report: Reporter = report_progress,
+    *,
+    warm: Sequence[Mapping[str, Any]] = (),
 ) -> SearchResult:
     """Search on past listings (without the holdout), sorted by the time of their creation.
 
     What `folder` holds of the very same search, killed before, is taken over.
+
+    Args:
+        warm: parameters to try right after the defaults (see `search_warm`).
 
     Raises:
         NotEnoughData: the validation part or what is before it is too small.
@@ -105,12 +166,16 @@ def search(
         trials=settings.trials,
         size=settings.batch,
         seed=settings.seed,
-        identity=_identity(fit, space, settings),
+        identity=_identity(fit, space, settings) | {"warm": [dict(params) for params in warm]},
+        warm=warm,
+        checkpoints=_checkpoints(settings, folder),
     )
+    clock = Remaining(settings.trials)
 
     def progress(running: Mapping[str, float]) -> None:
         done = len(batches.records) + sum(running.values())
-        report(STAGE, done=round(done, 2), total=settings.trials, note=_note(batches.best))
+        note = ", ".join(filter(None, (_note(batches.best), clock.left(done))))
+        report(STAGE, done=round(done, 2), total=settings.trials, note=note)
 
     progress({})
     if batches.left():
@@ -125,8 +190,11 @@ def search(
         score=best.score,
         trials=[asdict(batches.records[n]) for n in sorted(batches.records)],
         seconds=dict(sorted(batches.seconds.items())),
+        resumed=dict(sorted(batches.resumed.items())),
     )
     _write(folder, result)
+    if batches.checkpoints is not None:
+        batches.checkpoints.remove()
     return result
 
 
@@ -150,12 +218,25 @@ def _run(
             run_async(fit, batches, levels, limits, folder, progress)
 
 
+def _checkpoints(settings: TrainingSettings, folder: Path) -> Checkpoints | None:
+    """Beside the records, or, when a cluster's workers cannot see those, where the settings say."""
+    if not settings.ray_address:
+        return Checkpoints(str(folder / FOLDER), settings.checkpoint_seconds)
+    if not settings.checkpoint_root:
+        return None
+    endpoint = load(StorageSettings).s3_endpoint
+    # Searches of other folders and machines share that root.
+    own = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    root = f"{settings.checkpoint_root.rstrip('/')}/{own}"
+    return Checkpoints(root, settings.checkpoint_seconds, endpoint)
+
+
 def _identity(fit: Fit, space: Space, settings: TrainingSettings) -> dict[str, Any]:
     """What decides the trials; a folder of another search is not taken over."""
     decides = ("seed", "trials", "batch", "mode", "max_iterations")
     return {
         "settings": {name: getattr(settings, name) for name in decides},
-        "space": {name: parameter.model_dump(mode="json") for name, parameter in space.items()},
+        "space": describe(space),
         "code": code_version(),
         "rows": {"train": _hash(fit.train), "valid": _hash(fit.valid)},
     }

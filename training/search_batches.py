@@ -5,8 +5,9 @@ parameters it tries, when it is stopped) sees the finished batches 0 … b - 2 a
 it does not matter which trial was faster. Batch b - 1 is left out so that a free core can take up
 the next batch while the last trial of the one before is still running.
 
-A finished batch is written whole, as `batch-000.json`. A search that was killed reads what is
-finished and runs the rest again, and ends in the same result as one that ran undisturbed.
+The records of a batch lie in `batch-000.json`, which is written anew, whole, when a trial of it ends.
+A search that was killed reads what is finished and runs the rest, each trial from its last snapshot
+(`search_checkpoint`), and ends in the same result as one that ran undisturbed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from graildient.storage import Storage
+from training.search_checkpoint import Checkpoints
 from training.search_space import Space, defaults
 
 REDUCTION = 2
@@ -71,8 +73,15 @@ def cutoffs(seen: Sequence[Record]) -> dict[str, float]:
     }
 
 
-def propose(space: Space, seen: Sequence[Record], batch: int, size: int, seed: int) -> list[dict[str, Any]]:
-    """The parameters of a batch, by Optuna's TPE sampler from the records that the batch may see."""
+def propose(
+    space: Space,
+    seen: Sequence[Record],
+    batch: int,
+    size: int,
+    seed: int,
+    given: Sequence[Mapping[str, Any]] = (),
+) -> list[dict[str, Any]]:
+    """The parameters of a batch: those `given`, then Optuna's (TPE, from the records it may see)."""
     import optuna
     from optuna.trial import TrialState, create_trial
 
@@ -95,8 +104,8 @@ def propose(space: Space, seen: Sequence[Record], batch: int, size: int, seed: i
                     intermediate_values={int(rung): score for rung, score in record.rungs.items()},
                 )
             )
-        if batch == 0:
-            study.enqueue_trial(defaults(space))
+        for params in given:
+            study.enqueue_trial(dict(params))
         return [study.ask(distributions).params for _ in range(size)]
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -110,14 +119,26 @@ class Batches:
     """
 
     def __init__(
-        self, folder: Path, space: Space, *, trials: int, size: int, seed: int, identity: Mapping[str, Any]
+        self,
+        folder: Path,
+        space: Space,
+        *,
+        trials: int,
+        size: int,
+        seed: int,
+        identity: Mapping[str, Any],
+        warm: Sequence[Mapping[str, Any]] = (),
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.space = space
+        self.first = [defaults(space), *(dict(params) for params in warm)]
+        self.checkpoints = checkpoints
         self.trials = trials
         self.size = size
         self.seed = seed
         self.records: dict[int, Record] = {}
         self.seconds: dict[int, float] = {}
+        self.resumed: dict[int, int] = {}
         self._files = Storage(str(folder))
         self._folder = folder
         self._proposed: dict[int, list[dict[str, Any]]] = {}
@@ -141,22 +162,26 @@ class Batches:
             return None
         seen = [self.records[n] for n in decided_by]
         if batch not in self._proposed:
-            size = len(self._members(batch))
-            self._proposed[batch] = propose(self.space, seen, batch, size, self.seed)
+            members = self._members(batch)
+            given = self.first[members.start : members.stop]
+            self._proposed[batch] = propose(self.space, seen, batch, len(members), self.seed, given)
         return {
             "number": number,
             "params": self._proposed[batch][number % self.size],
             "cutoffs": cutoffs(seen),
         }
 
-    def finish(self, record: Record, seconds: float) -> None:
-        """Note how a trial ended, and write its batch when that was the last one of it."""
+    def finish(self, record: Record, seconds: float, resumed: int = 0) -> None:
+        """Write down how a trial ended. `resumed`: the iterations that it took over from a snapshot."""
         self.records[record.number] = record
         self.seconds[record.number] = seconds
+        if resumed:
+            self.resumed[record.number] = resumed
         members = self._members(record.number // self.size)
-        if all(n in self.records for n in members):
-            self._write(_name(record.number // self.size), [asdict(self.records[n]) for n in members])
-            self._write("timings.json", {str(n): s for n, s in sorted(self.seconds.items())})
+        known = [asdict(self.records[n]) for n in members if n in self.records]
+        self._write(_name(record.number // self.size), known)
+        told: dict[str, dict[int, Any]] = {"seconds": self.seconds, "resumed": self.resumed}
+        self._write("timings.json", {k: {str(n): v[n] for n in sorted(v)} for k, v in told.items()})
 
     def _members(self, batch: int) -> range:
         return range(batch * self.size, min(self.trials, (batch + 1) * self.size))
@@ -167,13 +192,16 @@ class Batches:
             for stale in self._folder.glob("batch-*.json"):
                 stale.unlink()
             shutil.rmtree(self._folder / "tune", ignore_errors=True)
+            if self.checkpoints is not None:
+                self.checkpoints.remove()
             self._write("search.json", identity)
         for batch in range(-(-self.trials // self.size)):
             for content in self._read(_name(batch)) or []:
                 record = Record(**content)
                 self.records[record.number] = record
         times = self._read("timings.json") or {}
-        self.seconds = {int(n): s for n, s in times.items() if int(n) in self.records}
+        self.seconds = {int(n): s for n, s in times.get("seconds", {}).items() if int(n) in self.records}
+        self.resumed = {int(n): i for n, i in times.get("resumed", {}).items() if int(n) in self.records}
 
     def _read(self, name: str) -> Any:
         try:

@@ -9,6 +9,7 @@ A space is a file in `training/spaces`, named without its ending, or any file na
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -142,6 +143,12 @@ def read_space(name: str) -> dict[str, Any]:
 def defaults(space: Space) -> dict[str, Scalar]:
     """The values that the first trial takes."""
     return {name: parameter.default for name, parameter in space.items()}
+
+
+def describe(space: Space) -> dict[str, Any]:
+    """A space as JSON; two spaces are the same when these are."""
+    described: dict[str, Any] = json.loads(_PARAMETERS.dump_json(space))
+    return described
 
 
 def _find(name: str) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from training.search_batches import REDUCTION, Batches, Record
-from training.search_space import defaults
+from training.search_checkpoint import Checkpoints
 from training.search_trial import Train, Trial
 
 METRIC = "score"
@@ -65,7 +66,9 @@ class BatchSearcher(Searcher):
         if error or result is None:
             result = DIED | {"error": self._errors.get(trial_id, DIED["error"])}
         record = to_record(config["number"], config["params"], result)
-        self._batches.finish(record, float(result.get("time_total_s", 0.0)))
+        self._batches.finish(record, float(result.get("time_total_s", 0.0)), int(result.get("resumed", 0)))
+        if self._batches.checkpoints is not None:
+            self._batches.checkpoints.remove(f"{record.number:03d}")
         self._progress(self._shares)
 
     def save(self, checkpoint_path: str) -> None:
@@ -113,7 +116,7 @@ def run_batched(
     """Run what is left of the batches."""
     errors: dict[str, str] = {}
     tuner = tune.Tuner(
-        _trainable(train, levels, limits),
+        _trainable(train, levels, limits, batches.checkpoints),
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="min",
@@ -141,7 +144,7 @@ def run_async(
     from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    trainable = _trainable(train, levels, limits)
+    trainable = _trainable(train, levels, limits, batches.checkpoints)
     path = folder / "tune" / NAME
     if tune.Tuner.can_restore(str(path)):
         tuner = tune.Tuner.restore(
@@ -158,7 +161,7 @@ def run_async(
                     {name: parameter.distribution() for name, parameter in batches.space.items()},
                     metric=METRIC,
                     mode="min",
-                    points_to_evaluate=[defaults(batches.space)],
+                    points_to_evaluate=batches.first,
                     seed=batches.seed,
                 ),
                 scheduler=ASHAScheduler(
@@ -172,12 +175,16 @@ def run_async(
             ),
             run_config=_run_config(folder / "tune", [_Telling(limits["iterations"], progress)]),
         )
-    for number, found in enumerate(sorted(tuner.fit(), key=_started)):
+    with warnings.catch_warnings():
+        # A trial whose worker died reports the same scores once more.
+        warnings.filterwarnings("ignore", message="The reported value is ignored")
+        ended = sorted(tuner.fit(), key=_started)
+    for number, found in enumerate(ended):
         metrics = dict(found.metrics or {})
         if found.error is not None or METRIC not in metrics:
             metrics = DIED
         record = to_record(number, dict(found.config or {}), metrics)
-        batches.finish(record, float(metrics.get("time_total_s", 0.0)))
+        batches.finish(record, float(metrics.get("time_total_s", 0.0)), int(metrics.get("resumed", 0)))
 
 
 def _started(found: tune.Result) -> int:
@@ -224,9 +231,13 @@ def to_record(number: int, params: dict[str, Any], result: dict[str, Any]) -> Re
     )
 
 
-def _trainable(train: Train, levels: Sequence[int], limits: dict[str, int]) -> Any:
+def _trainable(
+    train: Train, levels: Sequence[int], limits: dict[str, int], checkpoints: Checkpoints | None
+) -> Any:
     """The parameters go into Ray's object store once, whatever the number of trials."""
-    shared = tune.with_parameters(Trial, train=train, rungs=tuple(levels), limits=limits)
+    shared = tune.with_parameters(
+        Trial, train=train, rungs=tuple(levels), limits=limits, checkpoints=checkpoints
+    )
     return tune.with_resources(shared, {"cpu": 1})
 
 

@@ -98,7 +98,7 @@ def train_model(
         as_of=dataset.as_of,
         rows=len(dataset),
         features=[feature.to_json() for feature in FEATURES],
-        settings=settings.model_dump(mode="json", exclude={"ray_address"}),
+        settings=settings.model_dump(mode="json", exclude=set(settings.EXECUTION)),
         params={**params, "iterations": iterations},
         metrics={
             "median_price": Median.fit(dataset.listings).price,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +44,15 @@ def date(text: str | None, name: str) -> datetime | None:
     except ValueError:
         raise InvalidSettings(f"{name}: {text!r} is no date", hint="write it as 2026-03-01") from None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def seconds(text: str, name: str) -> int:
+    """`90s`, `30m`, `6h` or `1d` as seconds. Raises InvalidSettings."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    found = re.fullmatch(r"\s*(\d{1,7})\s*([smhd])\s*", text)
+    if not found or int(found[1]) == 0:
+        raise InvalidSettings(f"{name}: {text!r} is no length of time", hint="write it as 30m, 6h or 1d")
+    return int(found[1]) * units[found[2]]
 
 
 def overrides(items: list[str] | None) -> dict[str, str]:

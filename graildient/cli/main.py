@@ -15,7 +15,7 @@ from graildient import __version__
 from graildient.cli import features as features_group
 from graildient.cli import models as models_group
 from graildient.cli import pipeline as pipeline_group
-from graildient.cli.common import Set, date, example, open_stores, overrides, print_json, show_error
+from graildient.cli.common import Set, date, example, open_stores, overrides, print_json, seconds, show_error
 from graildient.console import err_console, out_console
 from graildient.errors import GraildientError, InvalidListing, InvalidSettings
 
@@ -30,7 +30,12 @@ app = typer.Typer(
 
 
 @app.command(
-    epilog=example("graildient up", "graildient up --listings sold.csv.gz", "graildient up --demo -n 2000")
+    epilog=example(
+        "graildient up",
+        "graildient up --listings sold.csv.gz",
+        "graildient up --demo -n 2000",
+        "graildient up --every 6h",
+    )
 )
 def up(
     listings: Annotated[
@@ -43,6 +48,9 @@ def up(
         bool, typer.Option("--demo", help="Stop with exit code 0 once the price was served.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do every stage again.")] = False,
+    every: Annotated[
+        str, typer.Option(help="Scrape, train and release again after this time: 30m, 6h, 1d.")
+    ] = "",
     http_port: Annotated[int, typer.Option(help="Port of the REST server.")] = 8080,
     grpc_port: Annotated[int, typer.Option(help="Port of the gRPC server.")] = 8081,
     marketplace_port: Annotated[int, typer.Option(help="Port of the stand-in marketplace.")] = 8100,
@@ -54,8 +62,19 @@ def up(
     from graildient.local.workspace import from_file, synthetic
 
     overrides(settings)
+    if every and demo:
+        raise InvalidSettings("--demo ends after the first price; --every never does: take one of them")
     source = from_file(listings) if listings else synthetic(count, seed)
-    options = UpOptions(source, demo, fresh, http_port, grpc_port, marketplace_port, tuple(settings or ()))
+    options = UpOptions(
+        source,
+        demo,
+        fresh,
+        http_port,
+        grpc_port,
+        marketplace_port,
+        tuple(settings or ()),
+        every=seconds(every, "--every") if every else None,
+    )
     run_up(options, out_console())
 
 

@@ -23,6 +23,7 @@ from graildient.code_version import code_version
 from graildient.errors import GraildientError
 from graildient.local.display import Display, Stage
 from graildient.local.ports import choose
+from graildient.local.rounds import Rounds
 from graildient.local.supervisor import Child, StageFailed, Supervisor, python
 from graildient.local.workspace import Source, Workspace
 from graildient.progress import ENV as PROGRESS_ENV
@@ -54,6 +55,8 @@ class UpOptions:
     marketplace_port: int = 8100
     settings: tuple[str, ...] = ()
     home: Path | None = None
+    every: float | None = None
+    """Seconds from round to round; None: one round."""
 
 
 @dataclass
@@ -155,7 +158,7 @@ class Up:
             self._once(supervisor, display, "scrape", lake_key, ["scrape"])
             feature_key = f"{lake_key} {code_version()}"
             self._once(supervisor, display, "features", feature_key, ["features", "refresh"])
-            settings = [word for item in self.options.settings for word in ("--set", item)]
+            settings = self._settings()
             settings_key = hashlib.sha256(
                 json.dumps([settings, _training_env(self._env)]).encode()
             ).hexdigest()[:10]
@@ -173,16 +176,19 @@ class Up:
             if not self.options.fresh and self.workspace.state().get(name) == key:
                 stage.state, stage.note = "reused", "as before"
                 return
-            child = supervisor.start(name, python("-m", "graildient", *command), self._env)
-            while child.running():
-                time.sleep(0.05)
-                supervisor.check(self._steady)
-            if child.process.returncode != 0:
-                raise StageFailed(
-                    f"{name} failed with code {child.process.returncode}\n{child.last_words()}",
-                    hint=f"the whole log: {_short(child.log)}",
-                )
+            self._work(supervisor, name, command)
             self.workspace.finished(name, key)
+
+    def _work(self, supervisor: Supervisor, name: str, command: list[str]) -> None:
+        child = supervisor.start(name, python("-m", "graildient", *command), self._env)
+        while child.running():
+            time.sleep(0.05)
+            supervisor.check(self._steady)
+        if child.process.returncode != 0:
+            raise StageFailed(
+                f"{name} failed with code {child.process.returncode}\n{child.last_words()}",
+                hint=f"the whole log: {_short(child.log)}",
+            )
 
     def _marketplace(self, supervisor: Supervisor, display: Display) -> Child:
         port = choose(self.options.marketplace_port)
@@ -299,9 +305,29 @@ class Up:
         memory = f"{self.report.peak_rss_mib:,.0f} MiB"
         say(f"\n{seconds:.0f} s in all, at most {memory} resident (sum over processes)")
 
+    def _settings(self) -> list[str]:
+        return [word for item in self.options.settings for word in ("--set", item)]
+
+    def _rounds(self, supervisor: Supervisor, seconds: float) -> Rounds:
+        commands = {
+            "scrape": ["scrape"],
+            "features": ["features", "refresh"],
+            "pipeline": ["pipeline", "run", *self._settings()],
+        }
+        return Rounds(
+            seconds,
+            commands,
+            lambda name, command: self._work(supervisor, name, command),
+            lambda: supervisor.check(self._steady),
+            self.workspace.root,
+            self.console,
+        )
+
     def _stay(self, supervisor: Supervisor) -> None:
         self.console.print("\nServing. Ctrl-C stops everything.", highlight=False)
         try:
+            if self.options.every is not None:
+                self._rounds(supervisor, self.options.every).run()
             while True:
                 time.sleep(0.5)
                 supervisor.check(self._steady)

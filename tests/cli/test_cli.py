@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from graildient.cli import app
+from graildient.errors import InvalidSettings
 
 HEAVY = {
     "feast",
@@ -59,7 +60,7 @@ def test_the_commands_are_those_that_the_plan_names() -> None:
     assert set(commands()) == {
         "up", "scrape", "marketplace", "train", "serve", "predict", "score", "evaluate", "doctor",
         "features build", "features materialize", "features refresh", "features status",
-        "pipeline run", "pipeline compile", "pipeline submit",
+        "pipeline run", "pipeline compile", "pipeline submit", "pipeline schedule",
         "models list", "models show", "models promote", "models verify",
     }  # fmt: skip
 
@@ -109,6 +110,15 @@ def test_a_malformed_date_is_refused(tmp_path: Path) -> None:
     result = run("scrape", "--since", "yesterday", cwd=tmp_path)
     assert result.returncode == 2
     assert "--since" in result.stderr
+
+
+def test_lengths_of_time() -> None:
+    from graildient.cli.common import seconds
+
+    assert [seconds(text, "--every") for text in ("90s", "30m", "6h", " 1 d ")] == [90, 1800, 21600, 86400]
+    for text in ("", "6", "h", "0h", "-1h", "1.5h", "six hours"):
+        with pytest.raises(InvalidSettings, match=r"--every: .* is no length of time"):
+            seconds(text, "--every")
 
 
 def test_predict_without_a_model_says_what_to_do(tmp_path: Path) -> None:

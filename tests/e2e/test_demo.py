@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -119,6 +120,32 @@ def test_a_second_up_reuses_everything_tells_taken_ports_and_stops_on_ctrl_c(
     assert process.wait(30) == 0, stack.log
     assert stack.processes() == []
     assert (stack.models(), stack.lake_rows()) == before
+
+
+def test_every_so_often_it_begins_again_also_after_a_round_that_failed(
+    stack: Stack, running: Callable[..., subprocess.Popen[str]]
+) -> None:
+    broken = stack.root / "lake" / "sold" / "sold_date=2020-01-01" / "part-0000000000000000.parquet"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no parquet")
+    process = running(*SMALL, "--every", "1s")
+    deadline = time.monotonic() + 240
+    try:
+        for words in ("Ctrl-C", "round 1 failed: ", "round 2 done: "):
+            while words not in stack.log:
+                assert process.poll() is None, stack.log
+                assert time.monotonic() < deadline, stack.log
+                time.sleep(0.1)
+            if words.startswith("round 1"):
+                shutil.rmtree(broken.parent)
+    finally:
+        shutil.rmtree(broken.parent, ignore_errors=True)
+    assert f"round 2 done: {stack.report['model']} goes on" in stack.log, "nothing new has sold"
+    with urllib.request.urlopen(stack.report["addresses"]["rest"] + "/metrics", timeout=10) as response:
+        assert "graildient_" in response.read().decode()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0, stack.log
+    assert stack.processes() == []
 
 
 def test_a_stage_that_fails_ends_everything_with_a_clean_message(tmp_path: Path) -> None:

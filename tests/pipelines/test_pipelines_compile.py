@@ -39,7 +39,7 @@ def test_it_is_a_pipeline_that_kfp_understands(tmp_path: Path) -> None:
         loaded = components.load_component_from_file(str(tmp_path / "pipeline.yaml"))
     assert loaded.name == "graildient"
     inputs = loaded.pipeline_spec.root.input_definitions.parameters
-    assert sorted(inputs) == ["root", "settings"]
+    assert sorted(inputs) == ["cache", "root", "settings"]
     assert all(parameter.is_optional for parameter in inputs.values())
 
 
@@ -79,6 +79,7 @@ def test_pages_and_numbers_are_shown(tmp_path: Path) -> None:
         }
         for name, component in compiled(tmp_path)[0]["components"].items()
     }
+    assert kinds["training-set"] == {"metrics": "system.Metrics", "summary": "system.Markdown"}
     assert kinds["search"] == {"metrics": "system.Metrics", "summary": "system.Markdown"}
     assert kinds["train"] == {"metrics": "system.Metrics", "report": "system.HTML"}
     assert kinds["release"] == {"metrics": "system.Metrics", "report": "system.HTML"}

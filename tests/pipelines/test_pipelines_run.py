@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -18,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from graildient.errors import InvalidSettings, NotEnoughData, StorageError
+from graildient.errors import InvalidSettings, LakeRefused, NotEnoughData, StorageError
 from graildient.lake import Lake
 from graildient.listing import SoldListing
 from graildient.parsing import parse_hit
@@ -36,6 +38,7 @@ HISTORY = FeatureSettings(clock="history")
 LAX = str(Path(__file__).parent / "lax_policy.yaml")
 SMALL = {"trials": "3", "max_iterations": "40", "space": "quick", "policy": LAX, "forward_folds": "0"}
 FILES = (
+    "validation.json",
     "training_set.parquet",
     "search/result.json",
     "search/trials.jsonl",
@@ -131,6 +134,43 @@ def test_run_again_nothing_is_done_twice_and_the_champion_stays(
     ] * 2
 
 
+def test_without_the_cache_everything_is_done_again_and_comes_out_the_same(
+    first: tuple[Storage, RunResult],
+) -> None:
+    storage, before = first
+    made = hashes(*first)
+    result = run_in_process(storage, HISTORY, TrainingSettings(), SMALL, cache=False)
+    assert (result.run_id, result.version) == (before.run_id, before.version)
+    assert {name: step["reason"] for name, step in result.steps.items() if not step["reused"]} == {
+        "training_set": "the cache is off",
+        "search": "the cache is off",
+        "train": "the cache is off",
+        "release": "never reused",
+    }
+    assert hashes(storage, result) == made
+
+
+def test_a_warm_start_begins_with_what_was_best_before(
+    first: tuple[Storage, RunResult], tmp_path: Path
+) -> None:
+    before = first[1]
+    shutil.copytree(first[0].root, tmp_path / "root")
+    storage = Storage(str(tmp_path / "root"))
+    result = run_in_process(storage, HISTORY, TrainingSettings(), SMALL | {"warm_start": "1"})
+    assert result.run_id != before.run_id
+    changes = f"not done before, since run {before.run_id} changed: training.warm_start"
+    assert result.steps["training_set"]["reason"] == changes
+
+    def trials(run_id: str) -> list[dict[str, Any]]:
+        lines = storage.read_bytes(f"runs/{run_id}/search/trials.jsonl").splitlines()
+        return [json.loads(line) for line in lines]
+
+    ended = [t for t in trials(before.run_id)[1:] if t["state"] == "complete"]
+    best = min(ended, key=lambda t: (t["score"], t["number"]))["params"]
+    assert read(storage, result.run_id, "warm_start.json") == [best]
+    assert trials(result.run_id)[1]["params"] == best
+
+
 def test_a_worse_model_is_registered_and_not_promoted(first: tuple[Storage, RunResult]) -> None:
     storage, champion = first
     worse = run_in_process(
@@ -176,7 +216,7 @@ def test_compiled_in_the_local_runner_it_is_the_same_model(
     assert min(times) > 0
     assert result.verdict == plain.verdict
 
-    order = ["features", "training set", "search", "train", "evaluate", "release", "gate"]
+    order = ["validation", "features", "training set", "search", "train", "evaluate", "release", "gate"]
     assert list(dict.fromkeys(stages)) == order
     assert capfd.readouterr() == ("", "")
     assert dict(os.environ) == environment
@@ -188,6 +228,7 @@ def test_compiled_in_the_local_runner_it_is_the_same_model(
     assert shown == (run / "report.html").read_text()
     assert "promoted to champion" in shown
     assert "promoted" not in (run / "kfp" / "train" / "report").read_text()
+    assert "- column scraped_at is empty" in (run / "kfp" / "training-set" / "summary").read_text()
     assert "| trial | state |" in (run / "kfp" / "search" / "summary").read_text()
     release = json.loads((run / "kfp" / "release" / "executor_output.json").read_text())
     metrics = release["artifacts"]["metrics"]["artifacts"][0]["metadata"]
@@ -207,6 +248,48 @@ def test_compiled_in_the_local_runner_it_is_the_same_model(
 def test_an_empty_lake(tmp_path: Path) -> None:
     with pytest.raises(NotEnoughData, match="no sold listings"):
         run_in_process(Storage(str(tmp_path)), HISTORY, TrainingSettings())
+
+
+@pytest.mark.parametrize("price", ["as it was", "one for all"])
+def test_one_designer_an_empty_column_and_strange_texts(
+    ray: None, lake: Path, tmp_path: Path, price: str
+) -> None:
+    storage, texts = (
+        Storage(str(tmp_path)),
+        itertools.cycle(["👖🔥 東京 ÆØÅ", "x" * 20_000, "\u202eعربى", None]),
+    )
+    odd = [
+        listing.model_copy(
+            update={
+                "designers": ("Ünïcode 東京 👖",),
+                "color": None,
+                "title": f"{next(texts) or 'plain'}"[:300],
+                "description": next(texts),
+            }
+            | ({"sold_price": 50.0} if price == "one for all" else {})
+        )
+        for listing in Lake(Storage(str(lake))).listings()
+    ]
+    Lake(storage).append(odd)
+    small = SMALL | {"trials": "2", "max_iterations": "10"}
+    result = run_in_process(storage, HISTORY, TrainingSettings(), small)
+    warnings = read(storage, result.run_id, "validation.json")["warnings"]
+    assert {"column color is empty", "there is one designer only"} <= set(warnings)
+    assert all(math.isfinite(v) for v in result.metrics.values() if isinstance(v, float))
+    if price == "one for all":
+        assert "every listing sold for $50.00" in warnings
+        assert not result.promoted, "where the median is always right, nothing is better than the median"
+        assert any("median" in reason for reason in result.verdict["reasons"])
+
+
+def test_a_lake_that_cannot_be_true_fails_before_anything_is_built(lake: Path, tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    dear = [s.model_copy(update={"sold_price": 1e9}) for s in Lake(Storage(str(lake))).listings()]
+    Lake(storage).append(dear)
+    with pytest.raises(LakeRefused, match=r"100\.0% of \d+ listings cannot be true"):
+        run_in_process(storage, HISTORY, TrainingSettings(), SMALL)
+    assert json.loads(storage.read_bytes("runs/failed/validation.json"))["absurd_share"] == 1
+    assert not storage.exists("features")
 
 
 def test_a_step_out_of_order_says_what_is_missing(tmp_path: Path) -> None:

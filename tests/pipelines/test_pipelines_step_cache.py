@@ -77,6 +77,19 @@ def test_a_step_that_fails_or_is_killed_leaves_no_marker(work: Counted, storage:
     assert not do(work).reused
 
 
+def test_without_the_cache_it_is_done_again(work: Counted) -> None:
+    do(work)
+    again = cached(work.storage, RUN, "make", INPUTS, work, reuse=False)
+    assert (again.reused, again.reason, work.times) == (False, "the cache is off", 2)
+    assert do(work).reused, "what was done anew is what the next one finds"
+
+
+def test_a_step_new_to_this_run_says_what_changed_since_another(work: Counted) -> None:
+    step = cached(work.storage, RUN, "make", INPUTS, work, since=lambda: "since run x changed: lake")
+    assert step.reason == "not done before, since run x changed: lake"
+    assert cached(work.storage, RUN, "make", INPUTS, work, since=lambda: "never asked").reused
+
+
 def test_an_unreadable_marker_is_none(work: Counted, storage: Storage) -> None:
     do(work)
     for broken in (b"{", b'{"name": "make"}', b"[]"):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -16,7 +17,8 @@ from graildient.settings import PipelineSettings
 from pipelines import submit as module
 from pipelines.config import RunConfig
 from pipelines.pipeline import STEPS
-from pipelines.submit import schedule, submit
+from pipelines.schedule import schedule, schedules, unschedule
+from pipelines.submit import submit
 
 API = "/apis/v2beta1"
 
@@ -28,6 +30,7 @@ class Backend:
     host: str = ""
     states: list[str] = field(default_factory=lambda: ["PENDING", "RUNNING", "SUCCEEDED"])
     posted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     status: int = 200
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -40,8 +43,19 @@ class Backend:
             return {"experiment_id": "e1"} | body if method == "POST" else {}
         if route == "/runs":
             return body | {"run_id": "r1", "state": self.states[0]}
+        if route == "/recurringruns" and method == "POST":
+            name = f"j{len([r for r, _ in self.posted if r == route])}"
+            self.jobs[name] = body | {"recurring_run_id": name, "status": "ENABLED"}
+            return self.jobs[name]
         if route == "/recurringruns":
-            return body | {"recurring_run_id": "j1"}
+            # One a page, so that who reads the first page only is found out.
+            names, at = list(self.jobs), int(parse_qs(urlsplit(path).query).get("page_token", ["0"])[0] or 0)
+            more = {"next_page_token": str(at + 1)} if at + 1 < len(names) else {}
+            return {"recurringRuns": [self.jobs[n] for n in names[at : at + 1]]} | more
+        if route.startswith("/recurringruns/"):
+            assert method == "DELETE"
+            del self.jobs[route.rpartition("/")[2]]
+            return {}
         assert route == "/runs/r1", route
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         tasks = [
@@ -71,7 +85,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
             self.end_headers()
             self.wfile.write(answer)
 
-        do_GET = do_POST = _do
+        do_GET = do_POST = do_DELETE = _do
 
         def log_message(self, *args: Any) -> None:
             pass
@@ -133,11 +147,42 @@ def test_waiting_has_an_end(backend: Backend, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_schedule(backend: Backend) -> None:
-    assert schedule(settings(backend), "0 0 3 * * *")["recurring_run_id"] == "j1"
+    assert schedule(settings(backend), cron="0 0 3 * * *", cache=False) == {
+        "recurring_run_id": "j1",
+        "schedule": "0 0 3 * * *",
+        "status": "ENABLED",
+        "experiment": "prices",
+        "replaced": [],
+    }
     job = dict(backend.posted)["/recurringruns"]
     assert job["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * *"
     assert (job["max_concurrency"], job["no_catchup"], job["mode"]) == (1, True, "ENABLE")
-    assert job["runtime_config"]["parameters"]["root"] == "s3://bucket/graildient"
+    given = job["runtime_config"]["parameters"]
+    assert (given["root"], given["cache"]) == ("s3://bucket/graildient", False)
+
+
+def test_a_new_schedule_takes_the_place_of_the_old_ones_and_leaves_those_of_others(backend: Backend) -> None:
+    backend.jobs["other"] = {"recurring_run_id": "other", "display_name": "another pipeline"}
+    for name in ("old", "older"):
+        backend.jobs[name] = {"recurring_run_id": name, "display_name": "graildient"}
+    made = schedule(settings(backend), every=21600)
+    assert (made["schedule"], sorted(made["replaced"])) == ("every 21600 s", ["old", "older"])
+    assert sorted(backend.jobs) == ["j1", "other"]
+    assert [job["schedule"] for job in schedules(settings(backend))] == ["every 21600 s"]
+    assert unschedule(settings(backend)) == ["j1"]
+    assert schedules(settings(backend)) == []
+    assert list(backend.jobs) == ["other"]
+
+
+def test_a_schedule_that_is_none_is_refused_before_anything_is_sent(backend: Backend) -> None:
+    for wrong, says in (
+        ({}, "either --cron or --every"),
+        ({"cron": "0 0 3 * * *", "every": "6h"}, "either --cron or --every"),
+        ({"cron": "0 3 * * *"}, "has 5 fields"),
+    ):
+        with pytest.raises(InvalidSettings, match=says):
+            schedule(settings(backend), **wrong)
+    assert backend.posted == []
 
 
 def test_a_backend_that_refuses(backend: Backend) -> None:

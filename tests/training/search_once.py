@@ -15,7 +15,9 @@ from graildient.settings import TrainingSettings
 from scrapers.marketplace.generator import generate
 from training.search import SearchResult, search
 
-SETTINGS = TrainingSettings(seed=5, trials=5, batch=2, max_iterations=40, space="quick")
+SETTINGS = TrainingSettings(
+    seed=5, trials=5, batch=2, max_iterations=300, space="quick", checkpoint_seconds=0
+)
 
 
 def rows(count: int = 400) -> tuple[list[SoldListing], list[Values]]:

@@ -87,6 +87,15 @@ def test_the_order_in_which_trials_end_changes_nothing(tmp_path: Path) -> None:
     assert len(files(tmp_path / "a")) == 5  # four batches and what the search is about
 
 
+def test_what_earlier_searches_found_comes_right_after_the_defaults(tmp_path: Path) -> None:
+    warm = [{"learning_rate": 0.2, "depth": 4, "l2_leaf_reg": 2.0}, {**defaults(SPACE), "depth": 3}]
+    batches = Batches(tmp_path, SPACE, trials=7, size=2, seed=7, identity={}, warm=warm)
+    run(batches)
+    tried = [batches.records[n].params for n in range(7)]
+    assert tried[:3] == [defaults(SPACE), *warm]
+    assert all(params not in tried[:3] for params in tried[3:])
+
+
 def test_no_batch_repeats_another(tmp_path: Path) -> None:
     batches = make(tmp_path)
     run(batches)
@@ -108,7 +117,7 @@ def test_killed_after_any_trial_it_ends_as_if_undisturbed(tmp_path: Path) -> Non
         folder = tmp_path / str(after)
         run(make(folder), stop_after=after, newest_first=bool(after % 2))
         again = make(folder)
-        assert len(again.records) <= after, "a batch that was not whole is run again"
+        assert len(again.records) == after, "nothing that had ended is run again"
         run(again)
         assert files(folder) == files(tmp_path / "whole")
         assert again.best == whole.best
@@ -147,5 +156,6 @@ def test_the_best_is_the_lowest_score_that_ran_to_its_end(tmp_path: Path) -> Non
 
 def test_no_file_but_the_timings_holds_a_time(tmp_path: Path) -> None:
     run(make(tmp_path))
-    assert json.loads((tmp_path / "timings.json").read_text()) == {str(n): 1.0 for n in range(7)}
+    told = json.loads((tmp_path / "timings.json").read_text())
+    assert told == {"seconds": {str(n): 1.0 for n in range(7)}, "resumed": {}}
     assert not any(b"seconds" in content for content in files(tmp_path).values())

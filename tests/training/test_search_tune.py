@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import pytest
 from graildient.errors import GraildientError, NotEnoughData
 from training.search import load_result, search
 from training.search_batches import Batches, Record, rungs
+from training.search_checkpoint import Checkpoints
 from training.search_ray import ray_session
 from training.search_space import load_space
 
@@ -62,18 +65,24 @@ class Known:
     fails_above_depth: int = 99
     dies_once: str = ""
 
-    def __call__(self, params: dict[str, Any], curve: Any) -> None:
+    def __call__(self, params: dict[str, Any], curve: Any, kept: Any = None) -> None:
         if params["depth"] > self.fails_above_depth:
             raise ValueError("so deep\nis not for us")
-        if self.dies_once and not os.path.exists(self.dies_once):
-            Path(self.dies_once).touch()
-            os._exit(1)
-        for iteration in range(1, ITERATIONS + 1):
-            score = 0.4 + abs(params["learning_rate"] - 0.15) + 1 / iteration
+        scores: list[float] = []
+        if kept is not None and kept.snapshot.exists():
+            scores = json.loads(kept.snapshot.read_bytes())
+        for iteration in range(len(scores) + 1, ITERATIONS + 1):
+            scores.append(0.4 + abs(params["learning_rate"] - 0.15) + 1 / iteration)
             time.sleep(self.pace * params["learning_rate"])
-            info = SimpleNamespace(iteration=iteration, metrics={"validation": {"RMSE": [score]}})
+            info = SimpleNamespace(iteration=iteration, metrics={"validation": {"RMSE": scores}})
             if not curve.after_iteration(info):
                 return
+            if kept is not None and iteration == 15:
+                kept.snapshot.write_text(json.dumps(scores))
+            if self.dies_once and iteration == 20 and not os.path.exists(self.dies_once):
+                Path(self.dies_once).touch()
+                time.sleep(0.5)  # so that its reports arrive
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run(folder: Path, train: Known, *, mode: str = "batched") -> Batches:
@@ -82,7 +91,8 @@ def run(folder: Path, train: Known, *, mode: str = "batched") -> Batches:
     def check(running: Any) -> None:
         assert all(0 <= share <= 1 for share in running.values())
 
-    batches = Batches(folder, SPACE, trials=6, size=2, seed=3, identity={"mode": mode})
+    keep = Checkpoints(str(folder / "checkpoints"), 0)
+    batches = Batches(folder, SPACE, trials=6, size=2, seed=3, identity={"mode": mode}, checkpoints=keep)
     if mode == "batched":
         run_batched(train, batches, rungs(ITERATIONS), LIMITS, folder / "scratch", check)
     else:
@@ -98,6 +108,7 @@ def test_neither_pace_nor_a_dying_worker_decides_anything(ray: None, tmp_path: P
     assert died.exists()
     assert set(plain.records) == set(range(6))
     assert plain.records == other.records
+    assert (len(plain.resumed), list(other.resumed.values())) == (0, [15])
     for name in ("batch-000.json", "batch-001.json", "batch-002.json"):
         assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
 
@@ -120,7 +131,8 @@ def test_neither_pace_nor_a_dying_worker_decides_anything(ray: None, tmp_path: P
 
 @slow
 def test_plain_asha_and_what_it_leaves_for_a_restart(ray: None, tmp_path: Path) -> None:
-    batches = run(tmp_path, Known(), mode="async")
+    batches = run(tmp_path, Known(dies_once=str(tmp_path / "died")), mode="async")
+    assert list(batches.resumed.values()) == [15], "Tune starts it again, and it goes on"
     assert set(batches.records) == set(range(6))
     assert {r.state for r in batches.records.values()} <= {"complete", "stopped"}
     assert batches.best is not None
@@ -144,8 +156,10 @@ def test_killed_and_started_again_it_ends_as_undisturbed(
     whole = search(listings, market, search_once.SETTINGS, tmp_path / "whole", report)
     assert [t["number"] for t in whole.trials] == [0, 1, 2, 3, 4]
     assert whole.score == min(t["score"] for t in whole.trials if t["state"] == "complete")
-    assert 0 < whole.iterations <= 40
+    assert 0 < whole.iterations <= 300
     assert events[0] == (0, 5, "")
+    assert any(re.fullmatch(r"best 0\.\d{4}, about \d+ s left", note) for _, _, note in events)
+    assert not (tmp_path / "whole" / "checkpoints").exists()
     assert events[-1] == (5, 5, f"best {whole.score:.4f}")
     assert [done for done, _, _ in events] == sorted(done for done, _, _ in events)
     assert load_result(tmp_path / "whole") == whole
@@ -160,10 +174,11 @@ def test_killed_and_started_again_it_ends_as_undisturbed(
     family = [psutil.Process(process.pid)]
     try:
         until = time.monotonic() + 300
-        while not (killed / "batch-000.json").exists():
+        while not list(killed.glob("checkpoints/00[234]/snapshot")):
             assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.02)
+        time.sleep(0.1)
         family += family[0].children(recursive=True)
         process.kill()
         process.wait()
@@ -175,8 +190,13 @@ def test_killed_and_started_again_it_ends_as_undisturbed(
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
+    ended = [r["number"] for file in killed.glob("batch-*.json") for r in json.loads(file.read_bytes())]
+    assert ended
     again = search(listings, market, search_once.SETTINGS, killed)
     assert again == whole
+    assert again.resumed, "what was running went on where it was"
+    assert not set(again.resumed) & set(ended)
+    assert all(done > 0 for done in again.resumed.values())
     for name in ("result.json", "trials.jsonl", "batch-000.json", "batch-001.json", "batch-002.json"):
         assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
