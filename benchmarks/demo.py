@@ -19,9 +19,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Figure, at_most, publish, told
+from benchmarks.report import REAL, Figure, at_most, publish, told
 
-REAL = Path(__file__).parents[2] / "shared" / "data" / "grailed_sold_2021.csv.gz"
 HERE = Path(__file__).parents[1]
 
 

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+REAL = Path(__file__).parents[2] / "shared" / "data" / "grailed_sold_2021.csv.gz"
+"""Real listings, where a benchmark can have them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ def told(figure: str, unit: str, ours: float, whole: float, against: str) -> Fig
     )
 
 
+def _plain(number: float) -> str:
+    return f"{number:,.2f}" if abs(number) >= 10 else f"{number:.4f}"
+
+
 def publish(name: str, figures: list[Figure], title: str) -> int:
     """Print the table, write the JSON; returns 0 when every goal holds, else 1."""
     table = Table(title=title, title_justify="left")
@@ -51,7 +57,7 @@ def publish(name: str, figures: list[Figure], title: str) -> int:
     for f in figures:
         sign = "" if f.goal == "told" else "✔" if f.holds else "✘"
         table.add_row(
-            f.figure, f"{f.ours:,.2f}", f.unit, f.against, f"{f.theirs:,.2f}", f"{f.ratio:.3f}", f.goal, sign
+            f.figure, _plain(f.ours), f.unit, f.against, _plain(f.theirs), f"{f.ratio:.3f}", f.goal, sign
         )
     Console(width=140).print(table)
     RESULTS.mkdir(exist_ok=True)

@@ -62,13 +62,13 @@ class Recipe(BaseModel):
         if boosted != bool(self.inputs):
             raise ValueError(f"a {self.kind} {'needs' if boosted else 'has no'} inputs")
         if (self.kind == "blend") != (self.share is not None):
-            raise ValueError(f"a {self.kind} {'needs' if self.kind == 'blend' else 'has no'} share")
+            raise ValueError(f"a {self.kind} {'needs a' if self.kind == 'blend' else 'has no'} share")
         return self
 
 
 @dataclass(frozen=True)
 class FittedRecipe:
-    """`predict`: log1p of the price in US dollars of the rows from `start` to `end`. `trees`: the booster's."""
+    """`predict`: log1p of the price in US dollars, of the rows from `start` to `end`. `trees`:."""
 
     predict: Callable[[int, int], Floats]
     trees: int = 0
@@ -95,7 +95,10 @@ def load_recipe(name: str) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"the recipe {path.name} is no YAML: {error}") from None
     except ValidationError as error:
-        details = [Detail(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
+        details = [
+            Detail(".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))
+            for e in error.errors()
+        ]
         first = f"{details[0].field}: {details[0].reason}".removeprefix(": ")
         raise InvalidSettings(f"the recipe {path.name} is not sound: {first}", details=details) from None
 
