@@ -16,6 +16,7 @@ from training import report_plots as plots
 from training.evaluate import Scored
 from training.forward import mean_ratio
 from training.leakage import Measured
+from training.report_svg import WIDE, draw
 
 STYLE = """
 :root{color-scheme:light}
@@ -246,11 +247,11 @@ def _plots(content: Content) -> list[str]:
 
 
 def _plot(
-    title: str, name: str, plot: Callable[[Any], None], caption: str, size: tuple[float, float] = plots.WIDE
+    title: str, name: str, plot: Callable[[Any], None], caption: str, size: tuple[float, float] = WIDE
 ) -> str:
     head = f"<h2>{html.escape(title)}</h2>" if title else ""
     said = f"<p class='soft'>{html.escape(caption)}</p>" if caption else ""
-    return f"{head}{plots.draw(name, plot, size)}{said}"
+    return f"{head}{draw(name, plot, size)}{said}"
 
 
 def _slices(slices: Sequence[Mapping[str, Any]]) -> str:

@@ -1,77 +1,20 @@
-"""The plots of the report, each as SVG text to be put into a page: no address, no script, no date.
-
-The same content gives the same text: ids come from a fixed salt and carry the plot's name, and no
-time is written.
-"""
+"""The plots of the report: each function gives what draws it into a figure."""
 
 from __future__ import annotations
 
-import io
-import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from training.evaluate import Scored
+from training.report_svg import BLUE, GRID, MIX, PALE, RED, SOFT, dollars, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK, SOFT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
-BLUE, PALE, RED, GREEN = "#2f6f9f", "#a9c8de", "#b5452f", "#3f8f5f"
-MIX = ("#2f6f9f", "#e0a03c", "#3f8f5f", "#b5452f", "#7d5ba6", "#8d99a6", "#c2859a", "#5aa7a7")
 POINTS = 800
-WIDE = (8.6, 3.4)
-
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "graildient",
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.parse_math": False,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
-
-
-def draw(name: str, plot: Callable[[Figure], None], size: tuple[float, float] = WIDE) -> str:
-    """One SVG element. `name`: prefix of its ids, which must differ within a page."""
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        plot(figure)
-        out = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(out, format="svg", metadata=nothing, transparent=True)
-    text = out.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)
-    text = re.sub(r'\bid="', f'id="{name}-', text).replace("url(#", f"url(#{name}-")
-    text = text.replace('href="#', f'href="#{name}-')
-    # The page decides how wide it is.
-    return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', rf'\1 role="img" aria-label="{name}"', text, count=1
-    ).replace(' height="', ' data-height="', 1)
+"""Most listings that a scatter shows."""
 
 
 def calibration(scored: Scored) -> Callable[[Figure], None]:
@@ -99,7 +42,7 @@ def calibration(scored: Scored) -> Callable[[Figure], None]:
             xlabel="meant",
             ylabel="seen",
         )
-        _percent(left.xaxis, left.yaxis)
+        percent(left.xaxis, left.yaxis)
         inside = (scored.low <= sold) & (sold <= scored.high)
         parts = _deciles(scored.price)
         share = np.array([inside[rows].mean() for rows in parts])
@@ -115,7 +58,7 @@ def calibration(scored: Scored) -> Callable[[Figure], None]:
             title="Coverage of the 80 % range by price",
             xlabel="predicted price, median of each decile",
         )
-        _percent(right.yaxis)
+        percent(right.yaxis)
 
     return plot
 
@@ -135,7 +78,7 @@ def predicted(scored: Scored) -> Callable[[Figure], None]:
         left.plot(scored.price[rows], scored.sold[rows], ".", ms=3, alpha=0.5, color=BLUE, mew=0)
         left.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title="Sold against predicted price")
         left.set(xlabel="predicted, US dollars", ylabel="sold, US dollars")
-        _dollars(left.xaxis, left.yaxis)
+        dollars(left.xaxis, left.yaxis)
         left.legend(loc="upper left")
         off = np.log1p(scored.price) - np.log1p(scored.sold)
         bins = np.linspace(-2, 2, 61)
@@ -213,7 +156,7 @@ def by_slice(slices: Sequence[Mapping[str, Any]], whole: Mapping[str, float]) ->
         left.set_ylim(at.min() - 0.8, 1.2)
         left.set_xlim(left=0)
         right.set_xlim(right=1.0)
-        _percent(right.xaxis)
+        percent(right.xaxis)
 
     return plot
 
@@ -299,7 +242,7 @@ def drift(months: Sequence[Mapping[str, Any]]) -> Callable[[Figure], None]:
         )
         price.plot(at, [m["median"] for m in months], "o-", ms=3, color=BLUE)
         price.set(title="Sold price", ylim=(0, None))
-        _dollars(price.yaxis)
+        dollars(price.yaxis)
         totals: dict[str, float] = {}
         for month in months:
             for name, share in month["categories"].items():
@@ -322,7 +265,7 @@ def drift(months: Sequence[Mapping[str, Any]]) -> Callable[[Figure], None]:
         )
         fresh.bar(at, [m["new_designers"] for m in months], 0.9, color=BLUE)
         fresh.set(title="Listings of new designers", ylim=(0, None))
-        _percent(mix.yaxis, fresh.yaxis)
+        percent(mix.yaxis, fresh.yaxis)
         for axes in (price, mix, fresh):
             step = max(1, -(-len(months) // 5))
             axes.set_xticks(
@@ -352,7 +295,7 @@ def importance(fields: Sequence[Mapping[str, Any]]) -> Callable[[Figure], None]:
         axes.set(title="How much each field moves a price, on average")
         axes.grid(axis="y", visible=False)
         axes.set_xlim(right=1.12 * max(0.01, *(f["effect_usd"] for f in fields)))
-        _dollars(axes.xaxis)
+        dollars(axes.xaxis)
 
     return plot
 
@@ -373,14 +316,14 @@ def dependence(lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> Callable[[Fi
             else:
                 one.plot(values, prices, "o-", color=BLUE, ms=4)
             one.set(title=title, ylim=(0, 1.15 * max(prices)))
-            _dollars(one.yaxis)
+            dollars(one.yaxis)
         last, found = axes[3], lines["category"]
         at = -np.arange(len(found))
         last.barh(at, [v["price"] for v in found], color=BLUE, height=0.7)
         last.set_yticks(at, [v["value"].rpartition(".")[2].replace("_", " ") for v in found], fontsize=7.5)
         last.set_title("Category")
         last.grid(axis="y", visible=False)
-        _dollars(last.xaxis)
+        dollars(last.xaxis)
 
     return plot
 
@@ -394,18 +337,3 @@ def _deciles(values: Any) -> list[Any]:
     """Row numbers in ten parts of equal size by value; fewer where there are few rows."""
     order = np.argsort(values, kind="stable")
     return [part for part in np.array_split(order, min(10, order.size)) if part.size]
-
-
-def _percent(*axis: Any) -> None:
-    from matplotlib.ticker import PercentFormatter
-
-    for one in axis:
-        one.set_major_formatter(PercentFormatter(1.0, decimals=0))
-
-
-def _dollars(*axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    for one in axis:
-        one.set_major_formatter(FuncFormatter(lambda value, _: f"${value:,.0f}"))
-        one.set_minor_formatter(NullFormatter())
