@@ -35,7 +35,7 @@ import psutil
 
 from benchmarks.report import Figure, at_most, publish, told
 from training.fit import Prepared
-from training.search import PATIENCE, Fit
+from training.search import Fit
 from training.search_batches import STARTUP, Batches, rungs
 from training.search_checkpoint import Checkpoints
 from training.search_ray import ray_session
@@ -127,13 +127,13 @@ def plain_trials(
     return trained, time.perf_counter() - started, scores
 
 
-def plain_optuna(folder: Path, stamps: Path, trials: int) -> list[tuple[float, float]]:
+def plain_optuna(folder: Path, stamps: Path, trials: int, seed: int) -> list[tuple[float, float]]:
     """Seconds and score of each trial, as they end."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(
-        seed=SEED, n_startup_trials=STARTUP, multivariate=True, constant_liar=True
+        seed=seed, n_startup_trials=STARTUP, multivariate=True, constant_liar=True
     )
     study = optuna.create_study(direction="minimize", sampler=sampler)
     study.enqueue_trial({name: parameter.default for name, parameter in SPACE.items()})
@@ -144,7 +144,7 @@ def plain_optuna(folder: Path, stamps: Path, trials: int) -> list[tuple[float, f
         while asked < trials or running:
             while asked < trials and len(running) < WORKERS:
                 trial = study.ask(distributions)
-                running[workers.submit(_train, trial.params, PATIENCE)] = trial
+                running[workers.submit(_train, trial.params, ITERATIONS)] = trial
                 asked += 1
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -184,6 +184,7 @@ def search(
     given: list[dict[str, Any]] | None = None,
     keep: int = 5,
     halving: bool = True,
+    seed: int = SEED,
 ) -> Searched:
     """`given`: parameters after the defaults. Ray is up already."""
     from training.search_tune import run_batched
@@ -193,7 +194,7 @@ def search(
         SPACE,
         trials=trials,
         size=WORKERS,
-        seed=SEED,
+        seed=seed,
         identity={"trials": trials},
         warm=given or [],
         checkpoints=Checkpoints(str(folder / "checkpoints"), keep),
@@ -211,7 +212,7 @@ def search(
                 found.trained = since_first(stamps)
 
     levels = rungs(ITERATIONS) if halving else ()
-    limits = {"iterations": ITERATIONS, "patience": PATIENCE if halving else ITERATIONS}
+    limits = {"iterations": ITERATIONS, "patience": ITERATIONS}
     train = stamped(fit, str(stamps.resolve()))
     run_batched(train, batches, levels, limits, folder / "scratch", progress)
     found.seconds = time.perf_counter() - started
@@ -253,6 +254,8 @@ def killed(rows: Path, folder: Path) -> list[Figure]:
         if process.poll() is not None or time.monotonic() > until:
             raise SystemExit("the search that was to be killed did not get so far")
         time.sleep(0.01)
+    mark = {n: done(n) for n in counts}
+    time.sleep(KEEP_SECONDS)
     family += family[0].children(recursive=True)
     for member in family:
         with contextlib.suppress(psutil.Error):
@@ -260,21 +263,17 @@ def killed(rows: Path, folder: Path) -> list[Figure]:
     process.wait()
     psutil.wait_procs(family, timeout=10)
     before = {n: done(n) for n in counts if done(n)}
-    started = time.perf_counter()
     again = _killed_search(load_fit(rows, CountedFit), folder)
-    seconds = time.perf_counter() - started
     lost = sum(before[n] - again.batches.resumed.get(n, 0) for n in before)
-    # How many iterations fit between two snapshots of the trials that ran, at the pace of this run.
-    total = sum(done(n) for n in counts) - sum(before.values())
-    pace = total / seconds / WORKERS
-    limit = len(before) * (pace * KEEP_SECONDS + 1)
+    # A snapshot is due that long after the last one, at the end of an iteration.
+    limit = sum(before[n] - mark[n] + 1 for n in before)
     return [
         at_most(
             f"SIGKILL of driver and workers: iterations lost by {len(before)} trials",
             "iterations",
             lost,
-            round(limit),
-            f"iterations in {KEEP_SECONDS} s between two snapshots",
+            limit,
+            f"those of the last {KEEP_SECONDS} s, the time between snapshots",
         ),
         told("  of those that they had done", "iterations", lost, sum(before.values()), "without snapshots"),
     ]
@@ -360,14 +359,14 @@ def overhead(rows: Path, room: Path, trials: int, repeat: int) -> list[Figure]:
 def against_optuna(rows: Path, room: Path, trials: int, repeat: int) -> list[Figure]:
     fit, ours, theirs, whole, plain = load_fit(rows), [], [], [], []
     for number in range(repeat):
-        points = plain_optuna(rows, room / f"plain-{number}", trials)
-        found = search(fit, room / f"optuna-{number}", trials=trials)
+        points = plain_optuna(rows, room / f"plain-{number}", trials, SEED + number)
+        found = search(fit, room / f"optuna-{number}", trials=trials, seed=SEED + number)
         target = max(min(score for _, score in points), min(score for _, score in found.best))
         ours.append(first_at(found.best, target))
         theirs.append(first_at(points, target))
         whole.append(found.trained)
         plain.append(points[-1][0])
-        print(f"optuna {points} search {found.best} target {target:.5f}", file=sys.stderr)
+        print(f"score {target:.5f}: Optuna {theirs[-1]:.1f} s, search {ours[-1]:.1f} s", file=sys.stderr)
     peer = "plain Optuna"
     median = statistics.median
     return [
