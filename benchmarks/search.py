@@ -380,7 +380,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=2000, help="generated listings")
+    parser.add_argument("--rows", type=int, default=5000, help="generated listings")
     parser.add_argument("--trials", type=int, default=64, help="fixed trials")
     parser.add_argument("--compared", type=int, default=16, help="trials against plain Optuna")
     parser.add_argument("--repeat", type=int, default=2)
