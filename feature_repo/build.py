@@ -21,7 +21,7 @@ from feature_repo.manifest import (
 from feature_repo.store import REGISTRY, feast_store, make_definitions, repo_config, view_path
 from graildient.errors import NotEnoughData
 from graildient.lake import Lake
-from graildient.pricing.market import VIEWS, View
+from graildient.pricing.market import ALL_VIEWS, View
 from graildient.progress import Reporter
 from graildient.progress import report as report_progress
 from graildient.settings import FeatureSettings
@@ -136,7 +136,7 @@ def _write(
     import pyarrow.compute as pc
 
     sha256: dict[str, str] = {}
-    for view in VIEWS:
+    for view in ALL_VIEWS:
         data = _parquet(made.tables[view.name], view)
         sha256[view.name] = hashlib.sha256(data).hexdigest()
         storage.write_bytes(view_path(view), data)
@@ -149,8 +149,8 @@ def _write(
         sales=made.sales,
         later=made.later,
         newest_sale=newest,
-        rows={v.name: made.tables[v.name].num_rows for v in VIEWS},
-        keys={v.name: pc.count_distinct(made.tables[v.name][v.join_key]).as_py() for v in VIEWS},
+        rows={v.name: made.tables[v.name].num_rows for v in ALL_VIEWS},
+        keys={v.name: pc.count_distinct(made.tables[v.name][v.join_key]).as_py() for v in ALL_VIEWS},
         sha256=sha256,
     )
     storage.write_bytes(MANIFEST, manifest.model_dump_json(indent=2).encode())
@@ -173,7 +173,7 @@ def _registered(storage: Storage) -> bool:
     if not storage.exists(REGISTRY):
         return False
     data = storage.read_bytes(REGISTRY)
-    return all(storage.url(view_path(view)).encode() in data for view in VIEWS)
+    return all(storage.url(view_path(view)).encode() in data for view in ALL_VIEWS)
 
 
 def _register(storage: Storage, settings: FeatureSettings) -> None:

@@ -18,7 +18,7 @@ from feature_repo.aggregates import DAY, EPOCH, Aggregates, aggregate, next_midn
 from feature_repo.asof import entity_rows, native_join
 from graildient.lake import row_to_listing
 from graildient.listing import SoldListing
-from graildient.pricing.market import CATEGORY, DESIGNER, DESIGNER_CATEGORY, UNKNOWN, VIEWS, keys_of
+from graildient.pricing.market import CATEGORY, DESIGNER, DESIGNER_CATEGORY, UNKNOWN, ALL_VIEWS, keys_of
 
 LAG = timedelta(hours=24)
 TTL = timedelta(days=365)
@@ -144,7 +144,7 @@ def test_a_key_has_a_row_on_each_day_of_change_and_while_it_is_quiet() -> None:
     as_of = next_midnight(max(s.sold_at for s in sales) + LAG) + timedelta(days=700)
     tables = made(sales, as_of=as_of).tables
     end = (as_of - EPOCH) // DAY
-    for view in VIEWS:
+    for view in ALL_VIEWS:
         rows: dict[str, list[int]] = {}
         for row in tables[view.name].to_pylist():
             assert row["event_at"] == row["known_at"]
@@ -217,13 +217,13 @@ def test_keys_are_those_of_the_one_rule() -> None:
     ]
     raw = pa.Table.from_pylist(rows, schema=table([]).schema)
     tables = aggregate(raw, as_of=START + timedelta(days=3), publication_lag=LAG, ttl=TTL).tables
-    counts: dict[str, dict[str, int]] = {view.name: {} for view in VIEWS}
+    counts: dict[str, dict[str, int]] = {view.name: {} for view in ALL_VIEWS}
     for row in rows:
         keys = keys_of(row_to_listing({"hashtags": [], "scraped_at": None, **row}))
-        for view in VIEWS:
+        for view in ALL_VIEWS:
             for key in keys.of(view):
                 counts[view.name][key] = counts[view.name].get(key, 0) + 1
-    for view in VIEWS:
+    for view in ALL_VIEWS:
         found = {row[view.join_key]: row["sales_count"] for row in tables[view.name].to_pylist()}
         assert found == counts[view.name]
     assert counts["designer_market"]["strasse"] == 2

@@ -18,7 +18,7 @@ from feature_repo.training_set import build_training_set, load_training_set, mar
 from graildient.errors import FeatureStoreError, NotEnoughData, StorageError
 from graildient.lake import SCHEMA, Lake
 from graildient.listing import Listing
-from graildient.pricing.market import CATEGORY, MARKET_FEATURES, VIEWS
+from graildient.pricing.market import CATEGORY, MARKET_FEATURES, ALL_VIEWS
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -27,7 +27,7 @@ NOON = datetime(2023, 6, 1, 12, tzinfo=UTC)
 
 
 def tables(storage: Storage) -> dict[str, bytes]:
-    return {view.name: storage.read_bytes(view_path(view)) for view in VIEWS}
+    return {view.name: storage.read_bytes(view_path(view)) for view in ALL_VIEWS}
 
 
 def test_the_end_of_history_is_the_first_midnight_that_knows_every_sale(storage: Storage) -> None:
@@ -38,7 +38,7 @@ def test_the_end_of_history_is_the_first_midnight_that_knows_every_sale(storage:
     assert built.as_of - timedelta(days=1) <= newest < built.as_of
     assert (built.sales, built.reused) == (50, False)
     assert built.rows == {
-        view.name: read_view(storage, read_manifest(storage), view).num_rows for view in VIEWS
+        view.name: read_view(storage, read_manifest(storage), view).num_rows for view in ALL_VIEWS
     }
 
 

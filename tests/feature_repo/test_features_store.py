@@ -30,7 +30,7 @@ from feature_repo.store import (
 )
 from feature_repo.training_set import build_training_set, load_training_set, market_as_of
 from graildient.errors import InvalidSettings
-from graildient.pricing.market import VIEWS
+from graildient.pricing.market import ALL_VIEWS
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -39,8 +39,8 @@ FOLDER_OF_ROOM = Path(store_module.__file__).parent
 
 def test_definitions_are_the_views_of_the_market(storage: Storage) -> None:
     made = make_definitions(storage, FeatureSettings(ttl_days=99, publication_lag_hours=36))
-    assert [view.name for view in made.views] == [view.name for view in VIEWS]
-    for ours, view in zip(VIEWS, made.views, strict=True):
+    assert [view.name for view in made.views] == [view.name for view in ALL_VIEWS]
+    for ours, view in zip(ALL_VIEWS, made.views, strict=True):
         assert {field.name: field.description for field in view.features} == dict(ours.features)
         assert [column.name for column in view.entity_columns] == [ours.join_key]
         assert view.ttl is not None
@@ -56,16 +56,16 @@ def test_definitions_are_the_views_of_the_market(storage: Storage) -> None:
             assert field.tags["knowable"] == "first midnight UTC after sale + 36 h"
             assert field.tags["source"] == "lake/sold"
             assert field.tags["unit"] in ("sales", "days", LOG_PRICE_UNIT)
-    assert [p.name for p in made.service.feature_view_projections] == [view.name for view in VIEWS]
+    assert [p.name for p in made.service.feature_view_projections] == [view.name for view in ALL_VIEWS]
 
 
 def test_a_build_registers_the_definitions(storage: Storage) -> None:
     fill(storage, market(10))
     build_features(storage, HISTORY)
     store = open_store(storage, HISTORY)
-    assert sorted(view.name for view in store.list_feature_views()) == sorted(view.name for view in VIEWS)
+    assert sorted(view.name for view in store.list_feature_views()) == sorted(view.name for view in ALL_VIEWS)
     assert store.get_feature_service(SERVICE).name == SERVICE
-    assert {entity.name for entity in store.list_entities()} >= {view.join_key for view in VIEWS}
+    assert {entity.name for entity in store.list_entities()} >= {view.join_key for view in ALL_VIEWS}
 
 
 def test_a_view_that_is_no_longer_ours_leaves_the_registry(
@@ -84,7 +84,7 @@ def test_a_view_that_is_no_longer_ours_leaves_the_registry(
     registry.apply_feature_view(old, HISTORY.project)
     build_features(storage, HISTORY)
     names = [view.name for view in open_store(storage, HISTORY).list_feature_views()]
-    assert sorted(names) == sorted(view.name for view in VIEWS)
+    assert sorted(names) == sorted(view.name for view in ALL_VIEWS)
 
 
 def described(config: Any) -> dict[str, Any]:
@@ -214,11 +214,11 @@ def test_a_root_on_s3_gives_what_a_local_one_gives(
     with OnlineMarket(s3_storage, settings) as shop:
         assert shop.lookup(asked).rows == market_as_of(asked, storage, settings)
     store = open_store(s3_storage, settings)
-    assert sorted(view.name for view in store.list_feature_views()) == sorted(view.name for view in VIEWS)
+    assert sorted(view.name for view in store.list_feature_views()) == sorted(view.name for view in ALL_VIEWS)
     assert s3_storage.exists(REGISTRY)
     with local_views(s3_storage) as folder:
         copies = Path(folder)
-        assert sorted(p.name for p in copies.iterdir()) == sorted(f"{view.name}.parquet" for view in VIEWS)
+        assert sorted(p.name for p in copies.iterdir()) == sorted(f"{view.name}.parquet" for view in ALL_VIEWS)
     assert not copies.exists()
 
 
