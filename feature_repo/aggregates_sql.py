@@ -210,13 +210,14 @@ _CATEGORY = f"""
     ORDER BY category_path, event_at
 """
 
+_RECENT_COUNTS = ", ".join(_since("c", f"o{d}") + f"::BIGINT AS sales_count_{d}d" for d in RECENT_DAYS)
 _CATEGORY_RECENT = f"""
     SELECT category_path, sales_count_7d, sales_count_30d, sales_count_90d,
         m30 / {SCALE} AS mean_log_price_30d, m90 / {SCALE} AS mean_log_price_90d,
         (m90 - m365) / {SCALE} AS trend_90d, event_at, known_at
     FROM (
         SELECT r.key AS category_path,
-            {", ".join(f"{_since("c", f"o{d}")}::BIGINT AS sales_count_{d}d" for d in RECENT_DAYS)},
+            {_RECENT_COUNTS},
             {_CATEGORY_MEAN_YEAR} AS m365,
             {_recent("c", "y", CATEGORY_RECENT_WEIGHT, "m365", "o90")} AS m90,
             {_recent("c", "y", CATEGORY_RECENT_WEIGHT, "m90", "o30")} AS m30,

@@ -32,7 +32,7 @@ _DESCRIPTIONS = {
     "designer_market": "What a designer's sales were worth against their categories, as of each day. "
     "A sale of several designers counts for each.",
     "designer_category_market": "The same within one category path, shrunk to the designer's own value.",
-    "category_recent": "The last 7, 30 and 90 days of a category path, as of each day: counts, level and trend.",
+    "category_recent": "A category path's last 7, 30 and 90 days, as of each day: counts, level and trend.",
     "designer_recent": "The last 30 and 90 days of a designer, as of each day: counts, residual and trend.",
     "category_department_market": "What sold in a category path and department, as of each day, "
     "shrunk to the category path's own level.",

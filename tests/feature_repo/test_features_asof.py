@@ -16,7 +16,7 @@ from feature_repo.asof import MOMENT, POSITION, column, entity_rows, feast_join,
 from feature_repo.store import view_path
 from graildient.errors import FeatureStoreError
 from graildient.listing import Listing
-from graildient.pricing.market import DESIGNER, ALL_VIEWS, View
+from graildient.pricing.market import ALL_VIEWS, DESIGNER, View
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -55,9 +55,9 @@ def random_facts(view: View, draw: random.Random) -> pa.Table:
 
 
 def asked(rows: list[tuple[int, str, str, str, datetime]]) -> pa.Table:
-    names = [POSITION, "category_path", "designer", "designer_category"]
-    columns = list(zip(*rows, strict=True))
-    kinds = [pa.int64(), pa.string(), pa.string(), pa.string(), pa.timestamp("us", tz="UTC")]
+    names = [POSITION, "category_path", "designer", "designer_category", "category_department", "seller"]
+    columns = list(zip(*((i, a, b, c, a, b, moment) for i, a, b, c, moment in rows), strict=True))
+    kinds = [pa.int64(), *[pa.string()] * 5, pa.timestamp("us", tz="UTC")]
     return pa.table({n: pa.array(c, k) for n, c, k in zip([*names, MOMENT], columns, kinds, strict=True)})
 
 
@@ -86,8 +86,11 @@ def test_the_native_join_is_feasts_row_for_row(storage: Storage, seed: int) -> N
     ]
     entities = asked(rows + rows[:20])
     settings = FeatureSettings(ttl_days=20)
-    ours = native_join(entities, tables, settings.ttl)
-    theirs = feast_join(entities, storage, settings)
+    ours = native_join(entities, tables, settings.ttl, ALL_VIEWS)
+    theirs = feast_join(entities, storage, settings, ALL_VIEWS)
+    assert ours.select(native_join(entities, tables, settings.ttl).column_names) == native_join(
+        entities, tables, settings.ttl
+    )
     assert ours.num_rows == 520
     assert ours.equals(theirs.select(ours.column_names))
     assert all(0 < c.null_count < 520 for c in ours.columns)

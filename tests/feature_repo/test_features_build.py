@@ -18,7 +18,7 @@ from feature_repo.training_set import build_training_set, load_training_set, mar
 from graildient.errors import FeatureStoreError, NotEnoughData, StorageError
 from graildient.lake import SCHEMA, Lake
 from graildient.listing import Listing
-from graildient.pricing.market import CATEGORY, MARKET_FEATURES, ALL_VIEWS
+from graildient.pricing.market import ALL_VIEWS, CATEGORY, MARKET_FEATURES
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 

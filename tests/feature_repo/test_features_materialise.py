@@ -25,7 +25,7 @@ from feature_repo.store import ONLINE, make_definitions, repo_config
 from feature_repo.training_set import market_as_of
 from graildient.errors import OnlineStoreUnavailable
 from graildient.listing import Listing
-from graildient.pricing.market import DESIGNER, ALL_VIEWS
+from graildient.pricing.market import ALL_VIEWS, DESIGNER
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 

@@ -23,7 +23,7 @@ from feature_repo.store import ONLINE, REGISTRY, code_store
 from feature_repo.training_set import market_as_of
 from graildient.errors import FeatureStoreError, InvalidSettings, OnlineStoreUnavailable
 from graildient.listing import Listing
-from graildient.pricing.market import MARKET_FEATURES, ALL_VIEWS
+from graildient.pricing.market import ALL_VIEWS, MARKET_FEATURES, VIEWS
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -53,8 +53,8 @@ def _missing(storage: Storage, listing: Listing) -> int:
     from graildient.pricing.market import keys_of
 
     manifest = read_manifest(storage)
-    known = {v.name: set(read_view(storage, manifest, v)[v.join_key].to_pylist()) for v in ALL_VIEWS}
-    return sum(key not in known[view.name] for view in ALL_VIEWS for key in keys_of(listing).of(view))
+    known = {v.name: set(read_view(storage, manifest, v)[v.join_key].to_pylist()) for v in VIEWS}
+    return sum(key not in known[view.name] for view in VIEWS for key in keys_of(listing).of(view))
 
 
 def test_a_stored_null_is_a_null(storage: Storage, settings: FeatureSettings) -> None:
