@@ -83,7 +83,7 @@ def build_features(
 
     report(STAGE, done=0, total=4, note="reading the lake")
     sales = lake.read(aggregates.SALE_COLUMNS)
-    newest = _newest_sale(sales, storage)
+    newest = _newest_sale(sales, storage, now or datetime.now(UTC))
     as_of = today if settings.clock == "live" else aggregates.next_midnight(newest + settings.publication_lag)
     report(STAGE, done=1, total=4, note=f"aggregating {sales.num_rows} sales")
     made = aggregates.aggregate(
@@ -111,13 +111,18 @@ def code_fingerprint() -> str:
     return hashlib.sha256(aggregates.code_fingerprint().encode() + market).hexdigest()
 
 
-def _newest_sale(sales: pa.Table, storage: Storage) -> datetime:
+def _newest_sale(sales: pa.Table, storage: Storage, now: datetime) -> datetime:
+    """Time of the newest sale; a sale from the future (a wrong clock) does not move the end of history."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    newest = pc.max(sales["sold_at"]).as_py()
+    times = sales["sold_at"]
+    past = times.filter(pc.less_equal(times, pa.scalar(now, times.type)))
+    newest = pc.max(past).as_py()
     if newest is None:
         raise NotEnoughData(
-            f"no sold listings at {storage.url('lake')}",
+            f"no sold listings at {storage.url('lake')}"
+            + (f" before {now:%Y-%m-%d %H:%M} UTC, but {len(times)} after" if len(times) else ""),
             hint="scrape some first: graildient scrape, or graildient up",
         )
     return datetime.fromtimestamp(newest.timestamp(), UTC)

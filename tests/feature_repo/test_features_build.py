@@ -126,6 +126,30 @@ def test_an_empty_lake_says_what_to_do(storage: Storage) -> None:
     assert not storage.exists(MANIFEST)
 
 
+def test_a_sale_from_the_future_does_not_move_the_end_of_history(storage: Storage) -> None:
+    """One wrong clock would make every other row look expired."""
+    lake = fill(storage, market(30))
+    first = build_features(storage, HISTORY, now=NOON)
+    lake.append([sale(900, created=NOON, days=20_000)])
+    second = build_features(storage, HISTORY, now=NOON)
+    assert (second.as_of, second.sales) == (first.as_of, 30)
+    assert read_manifest(storage).later == 1
+
+
+def test_a_lake_of_sales_from_the_future_says_so(storage: Storage) -> None:
+    fill(storage, [sale(900, created=NOON, days=20_000)])
+    with pytest.raises(NotEnoughData, match="but 1 after"):
+        build_features(storage, HISTORY, now=NOON)
+
+
+def test_of_an_id_with_two_prices_the_one_scraped_last_counts_once(storage: Storage) -> None:
+    old = sale(1, created=START, price=10, scraped_at=NOON, category="tops")
+    fill(storage, [old, old.model_copy(update={"sold_price": 500.0, "scraped_at": NOON + timedelta(days=1)})])
+    assert build_features(storage, HISTORY).sales == 1
+    rows = read_view(storage, read_manifest(storage), CATEGORY).to_pylist()
+    assert {round(2.718281828 ** row["median_log_price"]) for row in rows} == {501}
+
+
 def test_nothing_knowable_yet_is_said(storage: Storage) -> None:
     fill(storage, [sale(1, created=NOON, days=0.1)])
     with pytest.raises(NotEnoughData, match="none of 1 sales") as caught:
