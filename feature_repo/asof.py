@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_repo.definitions import SERVICE
 from graildient.listing import Listing
-from graildient.pricing.market import CATEGORY, VIEWS, Values, View, keys_of, reduce_rows
+from graildient.pricing.market import ALL_VIEWS, VIEWS, Values, View, keys_of, reduce_rows
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -35,16 +35,21 @@ def column(view: View, feature: str) -> str:
 
 
 def entity_rows(listings: Sequence[Listing], moments: Sequence[datetime]) -> pa.Table:
-    """One row a listing and designer: position, the three join keys, and the moment (UTC)."""
+    """One row a listing and designer: position, every view's join key, and the moment (UTC)."""
     import pyarrow as pa
 
     keys = [keys_of(listing) for listing in listings]
+    joins = {
+        view.join_key: pa.array(
+            [key for k in keys for key in (k.of(view) if view.several else k.of(view) * len(k.designers))],
+            pa.string(),
+        )
+        for view in ALL_VIEWS
+    }
     return pa.table(
         {
             POSITION: pa.array([i for i, k in enumerate(keys) for _ in k.designers], pa.int64()),
-            "category_path": pa.array([k.category_path for k in keys for _ in k.designers], pa.string()),
-            "designer": pa.array([d for k in keys for d in k.designers], pa.string()),
-            "designer_category": pa.array([d for k in keys for d in k.designer_categories], pa.string()),
+            **joins,
             MOMENT: pa.array(
                 [m for k, m in zip(keys, moments, strict=True) for _ in k.designers],
                 pa.timestamp("us", tz="UTC"),
@@ -53,13 +58,16 @@ def entity_rows(listings: Sequence[Listing], moments: Sequence[datetime]) -> pa.
     )
 
 
-def native_join(entities: pa.Table, tables: Mapping[str, pa.Table], ttl: timedelta) -> pa.Table:
+def native_join(
+    entities: pa.Table, tables: Mapping[str, pa.Table], ttl: timedelta, views: Sequence[View] = VIEWS
+) -> pa.Table:
     """The features of every entity row, in its order, as columns named by :func:`column`.
 
     Args:
         entities: see :func:`entity_rows`.
         tables: view name to its table (join key, features, `event_at`, `known_at`; any order).
         ttl: time-to-live, applied to event time.
+        views: whose features; default: what the price model takes.
     """
     import duckdb
     import pyarrow as pa
@@ -68,7 +76,7 @@ def native_join(entities: pa.Table, tables: Mapping[str, pa.Table], ttl: timedel
     with duckdb.connect(":memory:") as db:
         db.execute("SET TimeZone = 'UTC'").complete()
         db.register("entity", entities.append_column("row", pa.array(range(entities.num_rows), pa.int64())))
-        for view in VIEWS:
+        for view in views:
             db.register("fact", tables[view.name])
             found = db.sql(_asof(view), params={"ttl": ttl}).to_arrow_table()
             for name in view.features:
@@ -99,7 +107,9 @@ def _asof(view: View) -> str:
     """  # noqa: S608 - names of our own views and features
 
 
-def feast_join(entities: pa.Table, storage: Storage, settings: FeatureSettings) -> pa.Table:
+def feast_join(
+    entities: pa.Table, storage: Storage, settings: FeatureSettings, views: Sequence[View] = VIEWS
+) -> pa.Table:
     """The same by Feast's `get_historical_features` through the feature service, with its DuckDB store.
 
     Raises:
@@ -109,41 +119,39 @@ def feast_join(entities: pa.Table, storage: Storage, settings: FeatureSettings) 
 
     from feature_repo.store import code_store, local_views
 
-    keys = [view.join_key for view in VIEWS]
+    keys = list(dict.fromkeys(view.join_key for view in views))
     # Feast gives one answer for equal rows, in no stated order: ask each once, and go back by value.
     asked = entities.select([*keys, MOMENT]).to_pandas()
     with local_views(storage) as folder:
         store = code_store(storage, settings, folder=folder, online=False)
         answer = store.get_historical_features(
             entity_df=asked.drop_duplicates(ignore_index=True),
-            features=store.get_feature_service(SERVICE),
+            features=[f"{view.name}:{name}" for view in views for name in view.features]
+            if views is not VIEWS
+            else store.get_feature_service(SERVICE),
             full_feature_names=True,
             filter_by_created_timestamp=True,
         ).to_df()
     merged = asked.merge(answer, on=[*keys, MOMENT], how="left", sort=False)
-    kinds = {column(v, n): _kind(n) for v in VIEWS for n in v.features}
+    kinds = {column(v, f.name): pa.int64() if f.whole else pa.float64() for v in views for f in v.stored}
     return pa.table({name: pa.array(merged[name], kind, from_pandas=True) for name, kind in kinds.items()})
 
 
-def _kind(feature: str) -> pa.DataType:
-    import pyarrow as pa
-
-    return pa.int64() if feature.startswith("sales_count") else pa.float64()
-
-
-def reduce_joined(entities: pa.Table, joined: pa.Table, count: int) -> list[Values]:
+def reduce_joined(
+    entities: pa.Table, joined: pa.Table, count: int, views: Sequence[View] = VIEWS
+) -> list[Values]:
     """The market row of each of `count` listings."""
     positions = entities[POSITION].to_pylist()
     rows: dict[str, list[dict[str, Any]]] = {
         view.name: joined.select([column(view, n) for n in view.features])
         .rename_columns(list(view.features))
         .to_pylist()
-        for view in VIEWS
+        for view in views
     }
-    found: list[dict[str, list[Values]]] = [{view.name: [] for view in VIEWS} for _ in range(count)]
+    found: list[dict[str, list[Values]]] = [{view.name: [] for view in views} for _ in range(count)]
     for row, position in enumerate(positions):
-        for view in VIEWS:
+        for view in views:
             of_view = found[position][view.name]
-            if view is not CATEGORY or not of_view:
+            if view.several or not of_view:
                 of_view.append(rows[view.name][row])
-    return [reduce_rows(of_listing) for of_listing in found]
+    return [reduce_rows(of_listing, views) for of_listing in found]

@@ -21,7 +21,7 @@ from feature_repo.manifest import (
 from feature_repo.store import REGISTRY, feast_store, make_definitions, repo_config, view_path
 from graildient.errors import NotEnoughData
 from graildient.lake import Lake
-from graildient.pricing.market import VIEWS, View
+from graildient.pricing.market import ALL_VIEWS, View
 from graildient.progress import Reporter
 from graildient.progress import report as report_progress
 from graildient.settings import FeatureSettings
@@ -83,7 +83,7 @@ def build_features(
 
     report(STAGE, done=0, total=4, note="reading the lake")
     sales = lake.read(aggregates.SALE_COLUMNS)
-    newest = _newest_sale(sales, storage)
+    newest = _newest_sale(sales, storage, now or datetime.now(UTC))
     as_of = today if settings.clock == "live" else aggregates.next_midnight(newest + settings.publication_lag)
     report(STAGE, done=1, total=4, note=f"aggregating {sales.num_rows} sales")
     made = aggregates.aggregate(
@@ -111,13 +111,18 @@ def code_fingerprint() -> str:
     return hashlib.sha256(aggregates.code_fingerprint().encode() + market).hexdigest()
 
 
-def _newest_sale(sales: pa.Table, storage: Storage) -> datetime:
+def _newest_sale(sales: pa.Table, storage: Storage, now: datetime) -> datetime:
+    """Time of the newest sale; a sale from the future (a wrong clock) does not move the end of history."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    newest = pc.max(sales["sold_at"]).as_py()
+    times = sales["sold_at"]
+    past = times.filter(pc.less_equal(times, pa.scalar(now, times.type)))
+    newest = pc.max(past).as_py()
     if newest is None:
         raise NotEnoughData(
-            f"no sold listings at {storage.url('lake')}",
+            f"no sold listings at {storage.url('lake')}"
+            + (f" before {now:%Y-%m-%d %H:%M} UTC, but {len(times)} after" if len(times) else ""),
             hint="scrape some first: graildient scrape, or graildient up",
         )
     return datetime.fromtimestamp(newest.timestamp(), UTC)
@@ -136,7 +141,7 @@ def _write(
     import pyarrow.compute as pc
 
     sha256: dict[str, str] = {}
-    for view in VIEWS:
+    for view in ALL_VIEWS:
         data = _parquet(made.tables[view.name], view)
         sha256[view.name] = hashlib.sha256(data).hexdigest()
         storage.write_bytes(view_path(view), data)
@@ -149,8 +154,8 @@ def _write(
         sales=made.sales,
         later=made.later,
         newest_sale=newest,
-        rows={v.name: made.tables[v.name].num_rows for v in VIEWS},
-        keys={v.name: pc.count_distinct(made.tables[v.name][v.join_key]).as_py() for v in VIEWS},
+        rows={v.name: made.tables[v.name].num_rows for v in ALL_VIEWS},
+        keys={v.name: pc.count_distinct(made.tables[v.name][v.join_key]).as_py() for v in ALL_VIEWS},
         sha256=sha256,
     )
     storage.write_bytes(MANIFEST, manifest.model_dump_json(indent=2).encode())
@@ -173,7 +178,7 @@ def _registered(storage: Storage) -> bool:
     if not storage.exists(REGISTRY):
         return False
     data = storage.read_bytes(REGISTRY)
-    return all(storage.url(view_path(view)).encode() in data for view in VIEWS)
+    return all(storage.url(view_path(view)).encode() in data for view in ALL_VIEWS)
 
 
 def _register(storage: Storage, settings: FeatureSettings) -> None:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Valid
 
 from feature_repo.store import FOLDER, no_features, view_path
 from graildient.errors import FeatureStoreError
-from graildient.pricing.market import VIEWS, View
+from graildient.pricing.market import ALL_VIEWS, View
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -114,5 +114,5 @@ def tables_match(storage: Storage, manifest: FeatureManifest) -> bool:
     return all(
         storage.exists(view_path(view))
         and hashlib.sha256(storage.read_bytes(view_path(view))).hexdigest() == manifest.sha256.get(view.name)
-        for view in VIEWS
+        for view in ALL_VIEWS
     )

@@ -29,7 +29,7 @@ from feature_repo.online_store import (
 )
 from feature_repo.store import FOLDER, feast_store, make_definitions, repo_config
 from graildient.errors import FeatureStoreError
-from graildient.pricing.market import VIEWS, View
+from graildient.pricing.market import ALL_VIEWS, View
 from graildient.progress import Reporter
 from graildient.progress import report as report_progress
 from graildient.settings import FeatureSettings
@@ -76,7 +76,7 @@ def materialise(
     if reused:
         report(STAGE, done=total, total=total, note="reused")
     else:
-        snapshots = {view.name: _snapshot(storage, manifest, view) for view in VIEWS}
+        snapshots = {view.name: _snapshot(storage, manifest, view) for view in ALL_VIEWS}
         if isinstance(store, SqliteFile):
             _fill_sqlite(store, storage, settings, snapshots, marker, report)
         else:
@@ -140,7 +140,7 @@ def _fill_redis(
 ) -> None:
     with unavailable("Redis"):
         _write(storage, settings, snapshots, report, online=None)
-    for view in VIEWS:
+    for view in ALL_VIEWS:
         target.drop_others(view, set(snapshots[view.name][view.join_key].to_pylist()))
     _expect(target.counts(), marker.rows)
     target.mark(marker)
@@ -165,7 +165,7 @@ def _write(
     """Hand every row to Feast, in chunks."""
     store = _writing_store(storage, settings, online)
     total, done = sum(table.num_rows for table in snapshots.values()), 0
-    for view in VIEWS:
+    for view in ALL_VIEWS:
         rows = snapshots[view.name]
         for start in range(0, rows.num_rows, CHUNK):
             report(STAGE, done=done, total=total, note=view.name)

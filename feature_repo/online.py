@@ -190,20 +190,23 @@ class OnlineMarket:
 
     def _fetch(self, keys: Sequence[Keys]) -> dict[str, dict[str, _Row]]:
         """Rows by view name and key, of all keys of all listings."""
+        joins = {view.join_key: view for view in VIEWS}
         tuples = sorted(
             {
-                (k.category_path, designer, both)
+                one
                 for k in keys
-                for designer, both in zip(k.designers, k.designer_categories, strict=True)
+                for one in zip(
+                    *(
+                        k.of(view) if view.several else k.of(view) * len(k.designers)
+                        for view in joins.values()
+                    ),
+                    strict=True,
+                )
             }
         )
         found: dict[str, dict[str, _Row]] = {view.name: {} for view in VIEWS}
         for start in range(0, len(tuples), CHUNK):
-            asked = dict(
-                zip(
-                    (v.join_key for v in VIEWS), zip(*tuples[start : start + CHUNK], strict=True), strict=True
-                )
-            )
+            asked = dict(zip(joins, zip(*tuples[start : start + CHUNK], strict=True), strict=True))
             self._fetch_chunk({name: list(values) for name, values in asked.items()}, found)
         return found
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from feature_repo.manifest import Moment
 from feature_repo.store import online_path
 from graildient.errors import OnlineStoreUnavailable
-from graildient.pricing.market import VIEWS, View
+from graildient.pricing.market import ALL_VIEWS, View
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -123,7 +123,7 @@ class SqliteFile:
 
     def counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
-        for view in VIEWS:
+        for view in ALL_VIEWS:
             table = f"{self._project}_{view.name}"
             rows = self._rows(f'SELECT count(DISTINCT entity_key) FROM "{table}"', table)  # noqa: S608
             counts[view.name] = rows[0][0] if rows else 0
@@ -185,7 +185,7 @@ class RedisServer:
             self.client().set(self.marker_key, marker.model_dump_json())
 
     def counts(self) -> dict[str, int]:
-        return {view.name: sum(1 for _ in self._keys(view)) for view in VIEWS}
+        return {view.name: sum(1 for _ in self._keys(view)) for view in ALL_VIEWS}
 
     def drop_others(self, view: View, expected: set[str]) -> int:
         """Delete the view's keys that are not expected (what a correction left behind). How many."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from graildient.errors import Detail, FeatureStoreError, InvalidSettings
-from graildient.pricing.market import VIEWS, View
+from graildient.pricing.market import ALL_VIEWS, View
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -220,11 +220,12 @@ def code_store(
     made = make_definitions(storage, settings, folder=folder)
     for entity in made.entities:
         registry.apply_entity(entity, project, commit=False)
-    for source in made.sources:
+    for source in (*made.sources, *made.pushes):
         registry.apply_data_source(source, project, commit=False)
     for view in made.views:
         registry.apply_feature_view(view, project, commit=False)
     registry.apply_feature_service(made.service, project, commit=False)
+    registry.apply_feature_service(made.market_service, project, commit=False)
     registry.commit()
     return store
 
@@ -253,14 +254,14 @@ def local_views(storage: Storage) -> Iterator[str]:
     Raises:
         FeatureStoreError: there are no features yet.
     """
-    missing = [v.name for v in VIEWS if not storage.exists(view_path(v))]
+    missing = [v.name for v in ALL_VIEWS if not storage.exists(view_path(v))]
     if missing:
         raise no_features(storage)
     if storage.is_local:
         yield str(storage.local(FOLDER))
         return
     with TemporaryDirectory(prefix="graildient-features-") as folder:
-        for view in VIEWS:
+        for view in ALL_VIEWS:
             Path(folder, f"{view.name}.parquet").write_bytes(storage.read_bytes(view_path(view)))
         yield folder
 

@@ -6,3 +6,6 @@
 
 SERVICE = "price_model_v1"
 """The feature service that training and serving both read."""
+
+MARKET_SERVICE = "market_v2"
+"""Every feature of every view, for analysis and for models to come."""

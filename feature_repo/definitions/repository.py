@@ -19,7 +19,5 @@ _all = definitions(
 )
 
 # Feast collects a module's attributes, not what a list holds.
-category_path, designer, designer_category = _all.entities
-category_source, designer_source, designer_category_source = _all.sources
-category_market, designer_market, designer_category_market = _all.views
-price_model_v1 = _all.service
+for _made in _all.objects():
+    globals()[f"{type(_made).__name__}_{_made.name}"] = _made

@@ -51,3 +51,11 @@ def features_status() -> None:
     from feature_repo.status import status
 
     print_json(status(*open_stores()))
+
+
+@app.command("docs", epilog=example("graildient features docs > docs/features.md"))
+def features_docs() -> None:
+    """Print the page that describes every feature (docs/features.md)."""
+    from feature_repo.page import page
+
+    typer.echo(page(), nl=False)

@@ -59,7 +59,7 @@ def run(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
 def test_the_commands_are_those_that_the_plan_names() -> None:
     assert set(commands()) == {
         "up", "scrape", "marketplace", "train", "serve", "predict", "score", "evaluate", "doctor",
-        "features build", "features materialize", "features refresh", "features status",
+        "features build", "features docs", "features materialize", "features refresh", "features status",
         "pipeline run", "pipeline compile", "pipeline submit", "pipeline schedule",
         "models list", "models show", "models promote", "models verify",
     }  # fmt: skip

@@ -62,6 +62,9 @@ def market(count: int, *, seed: int = 1, days: int = 900, first_id: int = 1) -> 
                 designers=designers,
                 category=category,
                 subcategory=subcategory,
+                department=draw.choice(("menswear", "womenswear", None)),
+                condition=draw.choice(("new", "gently_used", "used", "worn", None)),
+                seller_hash=draw.choice(("a1", "b2", "c3", None)),
             )
         )
     return made

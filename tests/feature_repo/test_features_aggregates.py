@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import statistics
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -18,7 +20,18 @@ from feature_repo.aggregates import DAY, EPOCH, Aggregates, aggregate, next_midn
 from feature_repo.asof import entity_rows, native_join
 from graildient.lake import row_to_listing
 from graildient.listing import SoldListing
-from graildient.pricing.market import CATEGORY, DESIGNER, DESIGNER_CATEGORY, UNKNOWN, VIEWS, keys_of
+from graildient.pricing.market import (
+    ALL_VIEWS,
+    CATEGORY,
+    CATEGORY_DEPARTMENT,
+    CATEGORY_RECENT,
+    DESIGNER,
+    DESIGNER_CATEGORY,
+    DESIGNER_RECENT,
+    SELLER,
+    UNKNOWN,
+    keys_of,
+)
 
 LAG = timedelta(hours=24)
 TTL = timedelta(days=365)
@@ -41,6 +54,7 @@ class Plain:
                 "day": (s.sold_at + lag - EPOCH) // DAY + 1,
                 "y": math.log1p(s.sold_price),
                 "days": (s.sold_at - s.created_at) / DAY,
+                "condition": s.condition,
             }
             for s in sales
         ]
@@ -68,7 +82,14 @@ class Plain:
         ys, recent = sorted(self.of(day, path)), self.of(day, path, since=day - 365)
         pace = sorted(s["days"] for s in self.sales if s["day"] <= day and s["keys"].category_path == path)
         mean = self.category_mean(path, day)
+        stated = [s["condition"] for s in self.category_sales(path, day) if s["condition"]]
+        shares = {
+            f"share_{c}": stated.count(c) / len(stated) if stated else None
+            for c in ("new", "gently_used", "used", "worn")
+        }
         return {
+            "spread": statistics.stdev(ys) if len(ys) > 1 else None,
+            **shares,
             "sales_count": len(ys),
             "sales_count_365d": len(recent),
             "mean_log_price": mean,
@@ -78,6 +99,66 @@ class Plain:
             "mean_log_price_365d": (sum(recent) + 10 * mean) / (len(recent) + 10),
             "days_to_sale": quantile(pace, 0.5),
         }
+
+    def category_sales(self, path: str, day: int) -> list[dict[str, Any]]:
+        return [s for s in self.sales if s["day"] <= day and s["keys"].category_path == path]
+
+    def category_recent(self, path: str, day: int) -> dict[str, float | None]:
+        year = self.category(path, day)["mean_log_price_365d"]
+        assert year is not None
+        last = {days: self.of(day, path, since=day - days) for days in (7, 30, 90)}
+        ninety = (sum(last[90]) + 10 * year) / (len(last[90]) + 10)
+        return {
+            **{f"sales_count_{days}d": len(ys) for days, ys in last.items()},
+            "mean_log_price_30d": (sum(last[30]) + 10 * ninety) / (len(last[30]) + 10),
+            "mean_log_price_90d": ninety,
+            "trend_90d": ninety - year,
+        }
+
+    def designer_recent(self, designer: str, day: int) -> dict[str, float | None]:
+        year = self.designer(designer, day)["residual_365d"]
+        assert year is not None
+        last = {days: self.residuals(designer, day, since=day - days) for days in (30, 90)}
+        ninety = (sum(last[90]) + 5 * year) / (len(last[90]) + 5)
+        return {
+            **{f"sales_count_{days}d": len(rs) for days, rs in last.items()},
+            "residual_30d": (sum(last[30]) + 5 * ninety) / (len(last[30]) + 5),
+            "residual_90d": ninety,
+            "trend_90d": ninety - year,
+        }
+
+    def category_department(self, key: str, day: int) -> dict[str, float | None]:
+        own = [s for s in self.sales if s["day"] <= day and s["keys"].category_department == key]
+        ys, year = sorted(s["y"] for s in own), [s["y"] for s in own if s["day"] > day - 365]
+        mean = (sum(ys) + 10 * self.category_mean(key.rpartition("|")[0], day)) / (len(ys) + 10)
+        return {
+            "sales_count": len(ys),
+            "sales_count_365d": len(year),
+            "mean_log_price": mean,
+            "mean_log_price_365d": (sum(year) + 10 * mean) / (len(year) + 10),
+            "median_log_price": quantile(ys, 0.5),
+            "p25_log_price": quantile(ys, 0.25),
+            "p75_log_price": quantile(ys, 0.75),
+            "days_to_sale": quantile(sorted(s["days"] for s in own), 0.5),
+        }
+
+    def seller(self, key: str, day: int) -> dict[str, float | None]:
+        own = [s for s in self.sales if s["day"] <= day and s["keys"].seller == key]
+        return {
+            "sales_count": len(own),
+            "sales_count_365d": sum(s["day"] > day - 365 for s in own),
+            "residual": sum(s["r"] for s in own) / (len(own) + 5),
+            "days_to_sale": quantile(sorted(s["days"] for s in own), 0.5),
+        }
+
+    def designer_prices(self, key: str, day: int, path: str | None = None) -> list[dict[str, Any]]:
+        return [
+            s
+            for s in self.sales
+            if s["day"] <= day
+            and key in s["keys"].designers
+            and (path is None or s["keys"].category_path == path)
+        ]
 
     def residuals(
         self, designer: str, day: int, since: int | None = None, path: str | None = None
@@ -95,7 +176,13 @@ class Plain:
         rs, recent = self.residuals(designer, day), self.residuals(designer, day, since=day - 365)
         residual, mean = sum(rs) / (len(rs) + 5), sum(rs) / len(rs)
         spread = math.sqrt(sum((r - mean) ** 2 for r in rs) / (len(rs) - 1)) if len(rs) > 1 else None
+        own = self.designer_prices(designer, day)
+        ys = sorted(s["y"] for s in own)
         return {
+            "median_log_price": quantile(ys, 0.5),
+            "p25_log_price": quantile(ys, 0.25),
+            "p75_log_price": quantile(ys, 0.75),
+            "days_to_sale": quantile(sorted(s["days"] for s in own), 0.5),
             "sales_count": len(rs),
             "sales_count_365d": len(recent),
             "residual": residual,
@@ -108,7 +195,20 @@ class Plain:
         rs = self.residuals(designer, day, path=path)
         parent = self.designer(designer, day)["residual"]
         assert parent is not None
-        return {"sales_count": len(rs), "residual": (sum(rs) + 5 * parent) / (len(rs) + 5)}
+        return {
+            "sales_count": len(rs),
+            "residual": (sum(rs) + 5 * parent) / (len(rs) + 5),
+            "median_log_price": quantile(
+                sorted(s["y"] for s in self.designer_prices(designer, day, path)), 0.5
+            ),
+        }
+
+
+WINDOWS = {
+    DESIGNER_CATEGORY.name: (),
+    CATEGORY_RECENT.name: (7, 30, 90, 365),
+    DESIGNER_RECENT.name: (30, 90, 365),
+}
 
 
 def quantile(ordered: list[float], share: float) -> float:
@@ -125,6 +225,10 @@ def test_every_value_equals_its_definition(lag: timedelta) -> None:
         (CATEGORY, plain.category),
         (DESIGNER, plain.designer),
         (DESIGNER_CATEGORY, plain.designer_category),
+        (CATEGORY_RECENT, plain.category_recent),
+        (DESIGNER_RECENT, plain.designer_recent),
+        (CATEGORY_DEPARTMENT, plain.category_department),
+        (SELLER, plain.seller),
     )
     checked = 0
     for view, expect in expected:
@@ -136,7 +240,8 @@ def test_every_value_equals_its_definition(lag: timedelta) -> None:
                 # Log prices are counted in millionths; a residual has been rounded twice.
                 assert row[name] == (None if value is None else pytest.approx(value, abs=3e-6)), (row, name)
                 checked += 1
-    assert checked > 3000
+    assert {view for view, _ in expected} == set(ALL_VIEWS)
+    assert checked > 8000
 
 
 def test_a_key_has_a_row_on_each_day_of_change_and_while_it_is_quiet() -> None:
@@ -144,24 +249,24 @@ def test_a_key_has_a_row_on_each_day_of_change_and_while_it_is_quiet() -> None:
     as_of = next_midnight(max(s.sold_at for s in sales) + LAG) + timedelta(days=700)
     tables = made(sales, as_of=as_of).tables
     end = (as_of - EPOCH) // DAY
-    for view in VIEWS:
+    for view in ALL_VIEWS:
         rows: dict[str, list[int]] = {}
         for row in tables[view.name].to_pylist():
             assert row["event_at"] == row["known_at"]
             rows.setdefault(row[view.join_key], []).append((row["event_at"] - EPOCH) // DAY)
         entered: dict[str, set[int]] = {}
         for s in sales:
-            for key in keys_of(s).of(view):
+            for key in keys_of(s).of(view) if view is not SELLER or s.seller_hash else ():
                 entered.setdefault(key, set()).add((s.sold_at + LAG - EPOCH) // DAY + 1)
         assert rows.keys() == entered.keys()
         for key, days in entered.items():
             change = days | {end}
-            if view is not DESIGNER_CATEGORY:
-                change |= {d + 365 for d in days if d + 365 <= end}
+            windows = WINDOWS.get(view.name, (365,))
+            change |= {d + w for d in days for w in windows if d + w <= end}
             ordered = sorted(change)
             refreshed = {d for a, b in itertools.pairwise(ordered) for d in range(a + 90, b, 90)}
             assert rows[key] == sorted(change | refreshed)
-            assert len(rows[key]) <= 2 * len(days) + (end - ordered[0]) // 90 + 1
+            assert len(rows[key]) <= (1 + len(windows)) * len(days) + (end - ordered[0]) // 90 + 1
     assert max(b - a for days in rows.values() for a, b in itertools.pairwise(days)) == 90
 
 
@@ -212,19 +317,21 @@ def test_keys_are_those_of_the_one_rule() -> None:
             "sold_price": 10.0 + i,
             "created_at": START,
             "sold_at": START,
+            "seller_hash": "s",
         }
         for i, of in enumerate(names)
     ]
     raw = pa.Table.from_pylist(rows, schema=table([]).schema)
     tables = aggregate(raw, as_of=START + timedelta(days=3), publication_lag=LAG, ttl=TTL).tables
-    counts: dict[str, dict[str, int]] = {view.name: {} for view in VIEWS}
+    counts: dict[str, dict[str, int]] = {view.name: {} for view in ALL_VIEWS}
     for row in rows:
         keys = keys_of(row_to_listing({"hashtags": [], "scraped_at": None, **row}))
-        for view in VIEWS:
+        for view in ALL_VIEWS:
             for key in keys.of(view):
                 counts[view.name][key] = counts[view.name].get(key, 0) + 1
-    for view in VIEWS:
-        found = {row[view.join_key]: row["sales_count"] for row in tables[view.name].to_pylist()}
+    for view in ALL_VIEWS:
+        count = "sales_count" if "sales_count" in view.features else "sales_count_90d"
+        found = {row[view.join_key]: row[count] for row in tables[view.name].to_pylist()}
         assert found == counts[view.name]
     assert counts["designer_market"]["strasse"] == 2
     assert counts["designer_market"][UNKNOWN] == 2
@@ -242,10 +349,10 @@ def test_nothing_from_the_future(seed: int, count: int, place: float) -> None:
     shuffled = draw.sample([*past, *later], len(sales))
     asked = entity_rows(sales, [moment] * len(sales))
     end = START + timedelta(days=1200)
-    whole = native_join(asked, made(sales, as_of=end).tables, TTL)
-    assert whole == native_join(asked, made(shuffled, as_of=end).tables, TTL)
+    whole = native_join(asked, made(sales, as_of=end).tables, TTL, ALL_VIEWS)
+    assert whole == native_join(asked, made(shuffled, as_of=end).tables, TTL, ALL_VIEWS)
     if past:
-        assert whole == native_join(asked, made(past, as_of=end).tables, TTL)
+        assert whole == native_join(asked, made(past, as_of=end).tables, TTL, ALL_VIEWS)
     else:
         assert all(column.null_count == len(column) for column in whole.columns)
 
@@ -253,10 +360,10 @@ def test_nothing_from_the_future(seed: int, count: int, place: float) -> None:
 def test_a_listing_never_sees_its_own_sale() -> None:
     sales = market(80, seed=8)
     asked = entity_rows(sales, [s.created_at for s in sales])
-    before = native_join(asked, made(sales).tables, TTL)
+    before = native_join(asked, made(sales).tables, TTL, ALL_VIEWS)
     for chosen in range(0, 80, 9):
         priced = [s.model_copy(update={"sold_price": 5.0}) if i == chosen else s for i, s in enumerate(sales)]
-        after = native_join(asked, made(priced).tables, TTL)
+        after = native_join(asked, made(priced).tables, TTL, ALL_VIEWS)
         of_listing = [row for row, i in enumerate(asked["position"].to_pylist()) if i == chosen]
         assert before.take(of_listing) == after.take(of_listing)
     assert any(before.column(i).null_count < len(before) for i in range(before.num_columns))

@@ -16,7 +16,7 @@ from feature_repo.asof import MOMENT, POSITION, column, entity_rows, feast_join,
 from feature_repo.store import view_path
 from graildient.errors import FeatureStoreError
 from graildient.listing import Listing
-from graildient.pricing.market import DESIGNER, VIEWS, View
+from graildient.pricing.market import ALL_VIEWS, DESIGNER, View
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -55,14 +55,14 @@ def random_facts(view: View, draw: random.Random) -> pa.Table:
 
 
 def asked(rows: list[tuple[int, str, str, str, datetime]]) -> pa.Table:
-    names = [POSITION, "category_path", "designer", "designer_category"]
-    columns = list(zip(*rows, strict=True))
-    kinds = [pa.int64(), pa.string(), pa.string(), pa.string(), pa.timestamp("us", tz="UTC")]
+    names = [POSITION, "category_path", "designer", "designer_category", "category_department", "seller"]
+    columns = list(zip(*((i, a, b, c, a, b, moment) for i, a, b, c, moment in rows), strict=True))
+    kinds = [pa.int64(), *[pa.string()] * 5, pa.timestamp("us", tz="UTC")]
     return pa.table({n: pa.array(c, k) for n, c, k in zip([*names, MOMENT], columns, kinds, strict=True)})
 
 
 def put(storage: Storage, tables: dict[str, pa.Table]) -> None:
-    for view in VIEWS:
+    for view in ALL_VIEWS:
         out = io.BytesIO()
         pq.write_table(tables[view.name], out)
         storage.write_bytes(view_path(view), out.getvalue())
@@ -72,7 +72,7 @@ def put(storage: Storage, tables: dict[str, pa.Table]) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_native_join_is_feasts_row_for_row(storage: Storage, seed: int) -> None:
     draw = random.Random(seed)
-    tables = {view.name: random_facts(view, draw) for view in VIEWS}
+    tables = {view.name: random_facts(view, draw) for view in ALL_VIEWS}
     put(storage, tables)
     rows = [
         (
@@ -86,8 +86,11 @@ def test_the_native_join_is_feasts_row_for_row(storage: Storage, seed: int) -> N
     ]
     entities = asked(rows + rows[:20])
     settings = FeatureSettings(ttl_days=20)
-    ours = native_join(entities, tables, settings.ttl)
-    theirs = feast_join(entities, storage, settings)
+    ours = native_join(entities, tables, settings.ttl, ALL_VIEWS)
+    theirs = feast_join(entities, storage, settings, ALL_VIEWS)
+    assert ours.select(native_join(entities, tables, settings.ttl).column_names) == native_join(
+        entities, tables, settings.ttl
+    )
     assert ours.num_rows == 520
     assert ours.equals(theirs.select(ours.column_names))
     assert all(0 < c.null_count < 520 for c in ours.columns)
@@ -98,7 +101,7 @@ def one_fact(event: datetime, known: datetime, count: int = 1) -> dict[str, Any]
 
 
 def seen(rows: list[dict[str, Any]], moment: datetime, ttl: timedelta = timedelta(days=10)) -> int | None:
-    tables = {view.name: facts(view, rows if view is DESIGNER else []) for view in VIEWS}
+    tables = {view.name: facts(view, rows if view is DESIGNER else []) for view in ALL_VIEWS}
     found = native_join(asked([(0, "a", "a", "a", moment)]), tables, ttl)
     value: int | None = found[column(DESIGNER, "sales_count")][0].as_py()
     return value
@@ -137,7 +140,7 @@ def test_several_designers_are_reduced_and_the_category_counts_once() -> None:
                 for key, n in (("a", 1), ("b", 4), ("tops", 7), ("a|tops", 2))
             ],
         )
-        for view in VIEWS
+        for view in ALL_VIEWS
     }
     listings = [Listing(title="x", designers=("A", "B", "C"), category="tops"), Listing(title="y")]
     entities = entity_rows(listings, [T0, T0])

@@ -18,7 +18,7 @@ from feature_repo.training_set import build_training_set, load_training_set, mar
 from graildient.errors import FeatureStoreError, NotEnoughData, StorageError
 from graildient.lake import SCHEMA, Lake
 from graildient.listing import Listing
-from graildient.pricing.market import CATEGORY, MARKET_FEATURES, VIEWS
+from graildient.pricing.market import ALL_VIEWS, CATEGORY, MARKET_FEATURES
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -27,7 +27,7 @@ NOON = datetime(2023, 6, 1, 12, tzinfo=UTC)
 
 
 def tables(storage: Storage) -> dict[str, bytes]:
-    return {view.name: storage.read_bytes(view_path(view)) for view in VIEWS}
+    return {view.name: storage.read_bytes(view_path(view)) for view in ALL_VIEWS}
 
 
 def test_the_end_of_history_is_the_first_midnight_that_knows_every_sale(storage: Storage) -> None:
@@ -38,7 +38,7 @@ def test_the_end_of_history_is_the_first_midnight_that_knows_every_sale(storage:
     assert built.as_of - timedelta(days=1) <= newest < built.as_of
     assert (built.sales, built.reused) == (50, False)
     assert built.rows == {
-        view.name: read_view(storage, read_manifest(storage), view).num_rows for view in VIEWS
+        view.name: read_view(storage, read_manifest(storage), view).num_rows for view in ALL_VIEWS
     }
 
 
@@ -124,6 +124,30 @@ def test_an_empty_lake_says_what_to_do(storage: Storage) -> None:
         build_features(storage, HISTORY)
     assert "graildient scrape" in caught.value.hint
     assert not storage.exists(MANIFEST)
+
+
+def test_a_sale_from_the_future_does_not_move_the_end_of_history(storage: Storage) -> None:
+    """One wrong clock would make every other row look expired."""
+    lake = fill(storage, market(30))
+    first = build_features(storage, HISTORY, now=NOON)
+    lake.append([sale(900, created=NOON, days=20_000)])
+    second = build_features(storage, HISTORY, now=NOON)
+    assert (second.as_of, second.sales) == (first.as_of, 30)
+    assert read_manifest(storage).later == 1
+
+
+def test_a_lake_of_sales_from_the_future_says_so(storage: Storage) -> None:
+    fill(storage, [sale(900, created=NOON, days=20_000)])
+    with pytest.raises(NotEnoughData, match="but 1 after"):
+        build_features(storage, HISTORY, now=NOON)
+
+
+def test_of_an_id_with_two_prices_the_one_scraped_last_counts_once(storage: Storage) -> None:
+    old = sale(1, created=START, price=10, scraped_at=NOON, category="tops")
+    fill(storage, [old, old.model_copy(update={"sold_price": 500.0, "scraped_at": NOON + timedelta(days=1)})])
+    assert build_features(storage, HISTORY).sales == 1
+    rows = read_view(storage, read_manifest(storage), CATEGORY).to_pylist()
+    assert {round(2.718281828 ** row["median_log_price"]) for row in rows} == {501}
 
 
 def test_nothing_knowable_yet_is_said(storage: Storage) -> None:

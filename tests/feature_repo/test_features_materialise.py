@@ -25,7 +25,7 @@ from feature_repo.store import ONLINE, make_definitions, repo_config
 from feature_repo.training_set import market_as_of
 from graildient.errors import OnlineStoreUnavailable
 from graildient.listing import Listing
-from graildient.pricing.market import DESIGNER, VIEWS
+from graildient.pricing.market import ALL_VIEWS, DESIGNER
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -41,7 +41,7 @@ def test_materialising_again_does_nothing_until_something_changed(
 
     assert not materialise(storage, settings, report).reused
     total = float(sum(read_manifest(storage).keys.values()))
-    assert [note for *_, note in told] == [*(v.name for v in VIEWS), "checking", settings.online_store]
+    assert [note for *_, note in told] == [*(v.name for v in ALL_VIEWS), "checking", settings.online_store]
     assert [done for _, done, *_ in told] == sorted(done for _, done, *_ in told)
     assert told[-1][1:3] == (total, total)
     assert materialise(storage, settings).reused
@@ -152,7 +152,7 @@ def test_feasts_own_materialize_writes_the_same_rows(storage: Storage, tmp_path:
     end = read_manifest(storage).as_of
     store.materialize(end - HISTORY.ttl, end)
     with sqlite3.connect(tmp_path / "theirs.db") as db:
-        for view in VIEWS:
+        for view in ALL_VIEWS:
             table = f"{HISTORY.project}_{view.name}"
             assert sorted(db.execute(f'SELECT * FROM "{table}"').fetchall(), key=repr) == ours[table]
 
@@ -212,7 +212,7 @@ def test_projects_whose_names_end_alike_share_a_redis(
 def test_feature_tables_carry_a_row_of_the_last_day_for_every_key(storage: Storage) -> None:
     prepared(storage, HISTORY)
     manifest = read_manifest(storage)
-    for view in VIEWS:
+    for view in ALL_VIEWS:
         rows = pq.read_table(storage.local(f"features/{view.name}.parquet")).to_pylist()
         last = {r[view.join_key] for r in rows if r["event_at"] == manifest.as_of}
         assert last == {r[view.join_key] for r in rows}

@@ -23,7 +23,7 @@ from feature_repo.store import ONLINE, REGISTRY, code_store
 from feature_repo.training_set import market_as_of
 from graildient.errors import FeatureStoreError, InvalidSettings, OnlineStoreUnavailable
 from graildient.listing import Listing
-from graildient.pricing.market import MARKET_FEATURES, VIEWS
+from graildient.pricing.market import ALL_VIEWS, MARKET_FEATURES, VIEWS
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -256,6 +256,6 @@ def test_sqlite_needs_a_local_root() -> None:
 
 def test_the_code_store_touches_nothing(storage: Storage) -> None:
     store = code_store(storage, HISTORY)
-    assert sorted(view.name for view in store.list_feature_views()) == sorted(view.name for view in VIEWS)
+    assert sorted(view.name for view in store.list_feature_views()) == sorted(view.name for view in ALL_VIEWS)
     assert storage.list("") == []
     assert re.search("MemoryRegistryStore", str(store.config.registry.registry_store_type))

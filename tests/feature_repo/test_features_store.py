@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from feature_cases import HISTORY, fill, market
 
 from feature_repo import store as store_module
 from feature_repo.build import build_features
-from feature_repo.definitions import SERVICE
-from feature_repo.definitions.market import LOG_PRICE_UNIT
+from feature_repo.definitions import MARKET_SERVICE, SERVICE
 from feature_repo.materialise import materialise
 from feature_repo.online import OnlineMarket
 from feature_repo.store import (
@@ -30,7 +30,7 @@ from feature_repo.store import (
 )
 from feature_repo.training_set import build_training_set, load_training_set, market_as_of
 from graildient.errors import InvalidSettings
-from graildient.pricing.market import VIEWS
+from graildient.pricing.market import ALL_VIEWS, SELLER, VIEWS
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -39,8 +39,8 @@ FOLDER_OF_ROOM = Path(store_module.__file__).parent
 
 def test_definitions_are_the_views_of_the_market(storage: Storage) -> None:
     made = make_definitions(storage, FeatureSettings(ttl_days=99, publication_lag_hours=36))
-    assert [view.name for view in made.views] == [view.name for view in VIEWS]
-    for ours, view in zip(VIEWS, made.views, strict=True):
+    assert [view.name for view in made.views] == [view.name for view in ALL_VIEWS]
+    for ours, view in zip(ALL_VIEWS, made.views, strict=True):
         assert {field.name: field.description for field in view.features} == dict(ours.features)
         assert [column.name for column in view.entity_columns] == [ours.join_key]
         assert view.ttl is not None
@@ -55,17 +55,28 @@ def test_definitions_are_the_views_of_the_market(storage: Storage) -> None:
         for field in view.features:
             assert field.tags["knowable"] == "first midnight UTC after sale + 36 h"
             assert field.tags["source"] == "lake/sold"
-            assert field.tags["unit"] in ("sales", "days", LOG_PRICE_UNIT)
-    assert [p.name for p in made.service.feature_view_projections] == [view.name for view in VIEWS]
+            assert field.tags["unit"] in ("sales", "days", "share", "log1p of US dollars")
+    served = {p.name: [f.name for f in p.features] for p in made.service.feature_view_projections}
+    assert served == {view.name: list(view.features) for view in VIEWS}
+    whole = {p.name: [f.name for f in p.features] for p in made.market_service.feature_view_projections}
+    assert whole == {view.name: list(view.features) for view in ALL_VIEWS}
+
+
+def test_the_model_takes_what_is_marked_and_never_a_key_that_no_form_states() -> None:
+    assert [view.name for view in VIEWS] == ["category_market", "designer_market", "designer_category_market"]
+    assert [len(view.features) for view in VIEWS] == [8, 5, 2]
+    assert not SELLER.on_form
+    with pytest.raises(ValueError, match="nobody states seller"):
+        replace(SELLER, stored=tuple(replace(feature, model=True) for feature in SELLER.stored))
 
 
 def test_a_build_registers_the_definitions(storage: Storage) -> None:
     fill(storage, market(10))
     build_features(storage, HISTORY)
     store = open_store(storage, HISTORY)
-    assert sorted(view.name for view in store.list_feature_views()) == sorted(view.name for view in VIEWS)
+    assert sorted(view.name for view in store.list_feature_views()) == sorted(view.name for view in ALL_VIEWS)
     assert store.get_feature_service(SERVICE).name == SERVICE
-    assert {entity.name for entity in store.list_entities()} >= {view.join_key for view in VIEWS}
+    assert {entity.name for entity in store.list_entities()} >= {view.join_key for view in ALL_VIEWS}
 
 
 def test_a_view_that_is_no_longer_ours_leaves_the_registry(
@@ -84,7 +95,7 @@ def test_a_view_that_is_no_longer_ours_leaves_the_registry(
     registry.apply_feature_view(old, HISTORY.project)
     build_features(storage, HISTORY)
     names = [view.name for view in open_store(storage, HISTORY).list_feature_views()]
-    assert sorted(names) == sorted(view.name for view in VIEWS)
+    assert sorted(names) == sorted(view.name for view in ALL_VIEWS)
 
 
 def described(config: Any) -> dict[str, Any]:
@@ -136,8 +147,8 @@ def test_feast_apply_finds_the_definitions_and_nothing_else(
     made = make_definitions(storage, FeatureSettings(ttl_days=77))
     assert sorted(found.feature_views, key=str) == sorted(made.views, key=str)
     assert {e.name for e in found.entities} >= {e.name for e in made.entities}
-    assert set(found.data_sources) == set(made.sources)
-    assert [s.name for s in found.feature_services] == [SERVICE]
+    assert {s.name for s in found.data_sources} == {s.name for s in (*made.sources, *made.pushes)}
+    assert sorted(s.name for s in found.feature_services) == [MARKET_SERVICE, SERVICE]
     for name in ("definitions.repository", "definitions"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     importlib.invalidate_caches()
@@ -214,11 +225,13 @@ def test_a_root_on_s3_gives_what_a_local_one_gives(
     with OnlineMarket(s3_storage, settings) as shop:
         assert shop.lookup(asked).rows == market_as_of(asked, storage, settings)
     store = open_store(s3_storage, settings)
-    assert sorted(view.name for view in store.list_feature_views()) == sorted(view.name for view in VIEWS)
+    assert sorted(view.name for view in store.list_feature_views()) == sorted(view.name for view in ALL_VIEWS)
     assert s3_storage.exists(REGISTRY)
     with local_views(s3_storage) as folder:
         copies = Path(folder)
-        assert sorted(p.name for p in copies.iterdir()) == sorted(f"{view.name}.parquet" for view in VIEWS)
+        assert sorted(p.name for p in copies.iterdir()) == sorted(
+            f"{view.name}.parquet" for view in ALL_VIEWS
+        )
     assert not copies.exists()
 
 
