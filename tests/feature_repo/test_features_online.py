@@ -19,11 +19,18 @@ from feature_repo.manifest import read_manifest, read_view
 from feature_repo.materialise import materialise
 from feature_repo.online import Lookup, OnlineMarket
 from feature_repo.status import status
-from feature_repo.store import ONLINE, REGISTRY, code_store
+from feature_repo.store import (
+    ONLINE,
+    REGISTRY,
+    code_store,
+    feast_store,
+    make_definitions,
+    repo_config,
+)
 from feature_repo.training_set import market_as_of
 from graildient.errors import FeatureStoreError, InvalidSettings, OnlineStoreUnavailable
 from graildient.listing import Listing
-from graildient.pricing.market import ALL_VIEWS, MARKET_FEATURES, VIEWS
+from graildient.pricing.market import ALL_VIEWS, CATEGORY, MARKET_FEATURES, VIEWS
 from graildient.settings import FeatureSettings
 from graildient.storage import Storage
 
@@ -47,6 +54,47 @@ def test_online_equals_offline_for_every_key_and_type(storage: Storage, settings
     # A designer sold once has no spread: a null that was stored, not a row that is missing.
     once = [row for row in found.rows if row["designer_sales_count_max"] == 1.0]
     assert all(row["designer_spread_max"] is None for row in once)
+
+
+def test_a_pushed_row_is_served_at_once_and_the_next_build_replaces_it(
+    storage: Storage, settings: FeatureSettings
+) -> None:
+    import pandas as pd
+
+    prepared(storage, settings)
+    done = materialise(storage, settings)
+    asked = [Listing(title="x", category="tops", subcategory="short_sleeve_shirts")]
+    with OnlineMarket(storage, settings) as shop:
+        before = shop.lookup(asked).rows[0]
+    path = "tops.short_sleeve_shirts"
+    fresh = dict.fromkeys(CATEGORY.features, None) | {"sales_count": 4711, "mean_log_price": 3.25}
+    when = done.as_of + timedelta(hours=1)
+    rows = [
+        {"category_path": key, **fresh, "event_at": when, "known_at": when}
+        for key in (path, "womens_dresses")
+    ]
+    store = feast_store(repo_config(storage, settings, online=True, timeout=10.0, shared=False))
+    store.apply(make_definitions(storage, settings).objects())
+    kinds = {name: "Int64" if name.startswith("sales_count") else "float64" for name in CATEGORY.features}
+    store.push(f"{CATEGORY.name}_push", pd.DataFrame(rows).astype(kinds))
+    with OnlineMarket(storage, settings) as shop:
+        found = shop.lookup(asked).rows[0]
+        unsold = shop.lookup([Listing(title="x", category="womens_dresses")]).rows[0]
+    assert (found["category_sales_count"], found["category_mean_log_price"]) == (4711.0, 3.25)
+    assert unsold["category_sales_count"] == 4711.0
+    assert found["category_p25_log_price"] is None
+    assert found["designer_sales_count_max"] == before["designer_sales_count_max"]
+    assert status(storage, settings)["online"]["state"] == "current", "more keys than built are no damage"
+
+    fill(storage, [sale(9000, created=done.as_of, days=2)])
+    build_features(storage, settings)
+    materialise(storage, settings)
+    with OnlineMarket(storage, settings) as shop:
+        assert shop.lookup(asked).rows[0]["category_sales_count"] in (
+            before["category_sales_count"],
+            (before["category_sales_count"] or 0) + 1,
+        )
+        assert shop.lookup([Listing(title="x", category="womens_dresses")]).missing > 0
 
 
 def _missing(storage: Storage, listing: Listing) -> int:
