@@ -136,6 +136,10 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def s3_env(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """The S3 server, with its credentials in this process' environment."""
+    import s3fs
+
+    # Clients are kept by address: one that a test made with other credentials would come back.
+    s3fs.S3FileSystem.clear_instance_cache()
     for name, value in s3_server.env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)

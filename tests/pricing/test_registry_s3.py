@@ -143,6 +143,7 @@ def test_says_that_a_bucket_or_a_server_is_not_there(
 
 def test_refuses_a_wrong_secret(s3_env: Any, s3_storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry(s3_storage)
+    assert registry.alias("champion") is None, "clients take their credentials when they are first used"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     type(s3_storage.fs).clear_instance_cache()
     stranger = Registry(Storage(s3_storage.root, endpoint=s3_env.endpoint))
