@@ -52,21 +52,6 @@ LONG = 1500
 KEEP_SECONDS = 1
 
 
-def make_rows(folder: Path, count: int) -> None:
-    """Generated sales as rows for a booster, the newest fifth to validate on; nothing known of the market."""
-    from graildient.listing import SoldListing
-    from graildient.parsing import parse_hit
-    from graildient.pricing.market import MARKET_FEATURES
-    from scrapers.marketplace.generator import generate
-    from training.fit import prepare_split
-
-    parsed = (parse_hit(hit) for hit in generate(count, SEED))
-    sold = sorted((s for s in parsed if isinstance(s, SoldListing)), key=lambda s: (s.created_at, s.id))
-    parts = prepare_split(sold, [dict.fromkeys(MARKET_FEATURES) for _ in sold], len(sold) * 4 // 5)
-    for name, part in zip(("train", "valid"), parts, strict=True):
-        part.save(folder / name)
-
-
 def load_fit(folder: Path, kind: type[Fit] = Fit) -> Fit:
     return kind(Prepared.load(folder / "train"), Prepared.load(folder / "valid"), ITERATIONS, SEED)
 
@@ -388,9 +373,11 @@ def main() -> int:
     options = parser.parse_args()
     if options.child:
         return child(*options.child)
+    from benchmarks.search_rows import make_rows  # workers import this module again, and need no rows
+
     with tempfile.TemporaryDirectory(prefix="bench-search-") as name:
         room = Path(name)
-        make_rows(room / "rows", options.rows)
+        make_rows(room / "rows", options.rows, SEED)
         began = time.perf_counter()
         with ray_session(cpus=WORKERS, address="", data_bytes=0):
             start = time.perf_counter() - began

@@ -388,20 +388,3 @@ def test_the_code_fingerprint_covers_the_keys_and_the_sql(monkeypatch: pytest.Mo
     other.write_text("changed")
     monkeypatch.setattr(aggregates.market, "__file__", str(other))
     assert aggregates.code_fingerprint() != before
-
-
-def test_parts_together_are_the_whole() -> None:
-    """As several machines would share the work: every key in one part, with the values of the whole."""
-    sales = market(80)
-    whole = made(sales)
-    third = [
-        aggregate(table(sales), as_of=whole.as_of, publication_lag=LAG, ttl=TTL, part=i, parts=3)
-        for i in range(3)
-    ]
-    for view in ALL_VIEWS:
-        tables = [one.tables[view.name] for one in third]
-        assert sum(part.num_rows > 0 for part in tables) > 1
-        keys = [set(part[view.join_key].to_pylist()) for part in tables]
-        assert not any(a & b for a, b in itertools.combinations(keys, 2))
-        together = pa.concat_tables(tables).sort_by([(view.join_key, "ascending"), ("event_at", "ascending")])
-        assert together.equals(whole.tables[view.name])
